@@ -1,0 +1,266 @@
+"""Everything that can be refused, and the words in which people hear it.
+
+A class's docstring is the message, formatted with the error's arguments: the cause, then the next
+step.  No secret, no path of the host and no stack ever stands in one.  `temporary` says whether the
+same request may succeed later without anyone changing anything.  How an error sounds in SFTP or as
+an exit code is decided at the fronts, each in one table over the five branches:
+
+    FxError
+    ├── Missing         there is no such thing (or you may not know of it)
+    ├── Forbidden       there is, and you may not
+    ├── Conflict        not in the state this needs
+    ├── Malformed       what was sent cannot be understood
+    └── Unavailable     the exchange itself can't, just now
+"""
+
+from __future__ import annotations
+
+from string import Formatter
+from typing import Any, ClassVar
+
+
+class FxError(Exception):
+    """Something went wrong. Ask the operator to look at the log."""
+
+    temporary: ClassVar[bool] = False
+
+    def __str__(self) -> str:
+        return _sentence(type(self), self.args)
+
+
+def _sentence(kind: type[FxError], args: tuple[Any, ...]) -> str:
+    text = " ".join((kind.__doc__ or FxError.__doc__ or "").split())
+    try:
+        return Formatter().vformat(text, args, {})
+    except (IndexError, KeyError):
+        return text
+
+
+class Missing(FxError):
+    """There is no {0!r} here."""
+
+
+class Forbidden(FxError):
+    """That is not allowed: {0}"""
+
+
+class Conflict(FxError):
+    """That can't be done now: {0}"""
+
+
+class Malformed(FxError):
+    """That can't be understood: {0}"""
+
+
+class Unavailable(FxError):
+    """The exchange can't do that just now: {0}. Try again in a moment."""
+
+    temporary = True
+
+
+# ---- settings and start ------------------------------------------------------------------------
+
+
+class BadSettings(Malformed):
+    """The settings can't be used: {0}"""
+
+
+class NewerStore(Conflict):
+    """The {0} was written by a newer version of fxsftp (it knows {1!r}). Install that version; nothing was changed."""
+
+
+class UnsafeFile(Forbidden):
+    """{0} is not safe to use: {1}. Mend its owner or mode and try again."""
+
+
+# ---- who -----------------------------------------------------------------------------------------
+
+
+class BadAddress(Malformed):
+    """{0!r} is not an e-mail address that can be a user name here: {1}"""
+
+
+class BadPhone(Malformed):
+    """{0!r} is not a phone number in international form. Write it like +4790000000."""
+
+
+class BadKey(Malformed):
+    """That is not a public key this exchange can use: {0}"""
+
+
+class BadPassword(Malformed):
+    """That password can't be used: {0}"""
+
+
+class UserUnknown(Missing):
+    """There is no user {0!r} on this exchange. 'fxsftp user list' shows those there are."""
+
+
+class UserExists(Conflict):
+    """{0} is registered already. 'fxsftp user show {0}' shows how."""
+
+
+class KeyUnknown(Missing):
+    """{0} has no key {1!r}. 'fxsftp key list {0}' shows those there are."""
+
+
+class RecipientUnknown(Missing):
+    """You can't send to {0!r} on this exchange. Check the address, or ask the operator to add it."""
+
+
+class NoRecipient(Forbidden):
+    """{0!r} has no recipient: put it in a folder named after the recipient's e-mail address, outbox/name@their.example/."""
+
+
+# ---- rooms and names -----------------------------------------------------------------------------
+
+
+class NoSuchPlace(Missing):
+    """There is no {0!r} here."""
+
+
+class BadName(Malformed):
+    """{0!r} can't be a name here: {1}"""
+
+
+class ReadOnly(Forbidden):
+    """Nothing in {0} can be changed; files to send go in outbox/name@their.example/."""
+
+
+class NotAFolder(Conflict):
+    """{0!r} is a file, not a folder."""
+
+
+class IsAFolder(Conflict):
+    """{0!r} is a folder, not a file."""
+
+
+class AlreadyThere(Conflict):
+    """{0!r} is there already."""
+
+
+class NotEmpty(Conflict):
+    """{0!r} is not empty. Remove what is in it first."""
+
+
+class CrossRoom(Forbidden):
+    """A file can be renamed within outbox only."""
+
+
+class NoLinks(Forbidden):
+    """There are no {0} on this exchange. Put the file itself."""
+
+
+class NotReadable(Forbidden):
+    """{0!r} is sealed and only its recipient can open it. You still have your own copy."""
+
+
+# ---- drops ---------------------------------------------------------------------------------------
+
+
+class AlreadySent(Conflict):
+    """{0!r} was already sent; put the whole file to send it again."""
+
+
+class NotYours(Conflict):
+    """{0!r} is being written by another session. Try again when that one is done."""
+
+    temporary = True
+
+
+class Rewritten(Conflict):
+    """What is already sealed can't be written over. Put the whole file again."""
+
+
+class TooFarAhead(Unavailable):
+    """This part of the file came too far ahead of the rest. Send with fewer requests in flight, or resume."""
+
+
+class Gap(Conflict):
+    """{0!r} has a hole at byte {1}: a part of it never arrived. Put it again or resume from there."""
+
+
+class Incomplete(Conflict):
+    """{0!r} is incomplete: {1} of {2} bytes announced have arrived. Resume it, or put it again."""
+
+
+class OverQuota(Forbidden):
+    """This would take you over your quota of {0} bytes; {1} are in use. Remove or recall something first."""
+
+
+class TooManyFiles(Forbidden):
+    """There are too many files in one shipment (at most {0}). Send the rest as another, or pack them."""
+
+
+class StoreFull(Unavailable):
+    """The exchange's disk is full. What has arrived is kept; resume when the operator has made room."""
+
+
+# ---- shipments -----------------------------------------------------------------------------------
+
+
+class ShipmentUnknown(Missing):
+    """There is no shipment {0!r} here for you to act on."""
+
+
+class WrongCode(Forbidden):
+    """That code does not open {0}. Check the number of the shipment in the SMS, and type the code as it stands there."""
+
+
+class OpeningClosed(Forbidden):
+    """Too many wrong codes: opening {0} is closed for {1} minutes. The code in the SMS still works after that."""
+
+    temporary = True
+
+
+class NotOpen(Forbidden):
+    """{0!r} is locked. Fetch {0!r} + '.age' and open it with the code, or open the shipment: ssh … open {1}"""
+
+
+class WrongState(Conflict):
+    """Shipment {0} is {1}; it can't be {2}."""
+
+
+class ClockDoubt(Conflict):
+    """The clock jumped by {0}; nothing is erased until an admin has looked: fxsftp sweep --confirm-clock"""
+
+
+# ---- sealed containers ---------------------------------------------------------------------------
+
+
+class NotAge(Malformed):
+    """This is not an age file that can be opened here: {0}"""
+
+
+class Forged(Malformed):
+    """The sealed content does not verify: {0}. It was cut short or changed on its way; fetch it again."""
+
+
+class CannotOpen(Forbidden):
+    """None of the keys given opens this file{0}."""
+
+
+# ---- notices -------------------------------------------------------------------------------------
+
+
+class NoticeUnknown(Missing):
+    """There is no notice {0!r}. 'fxsftp notice list' shows those there are."""
+
+
+class HookUnusable(Unavailable):
+    """The hook {0} can't be used: {1}"""
+
+
+# ---- protocol ------------------------------------------------------------------------------------
+
+
+class BadPacket(Malformed):
+    """The client sent a malformed SFTP request: {0}"""
+
+
+class BadHandle(Malformed):
+    """That handle is not open in this session."""
+
+
+class NotSupported(FxError):
+    """This server does not do {0}."""
