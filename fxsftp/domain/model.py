@@ -1,0 +1,208 @@
+"""The things that pass from room to room.  All are values; what lives is elsewhere.
+
+Times are seconds UTC since 1970, sizes are bytes of plaintext unless a name says otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from fxsftp.domain.lifecycle import DeliveryState, FileState, ShipmentState
+
+
+class Kind(StrEnum):
+    """What sort of party a user is."""
+
+    PARTNER = "partner"
+    MEMBER = "member"
+    GROUP = "group"
+
+
+class Standing(StrEnum):
+    """Whether a user may come in.  `invited` may be sent to, and is held until registered."""
+
+    INVITED = "invited"
+    ACTIVE = "active"
+    DISABLED = "disabled"
+    REMOVED = "removed"
+
+
+class LockKind(StrEnum):
+    """One way to a file key, weakest first."""
+
+    SESSION = "session"
+    KEYS = "keys"
+    CODE = "code"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A loose file whose name matches `pattern` goes to `recipient` under `subject`."""
+
+    pattern: str
+    recipient: str
+    subject: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A registered party.  `email` is the user name, case-folded."""
+
+    id: int
+    email: str
+    kind: Kind
+    standing: Standing
+    name: str
+    language: str
+    phone: str | None
+    delivery: LockKind | None
+    default_recipient: str | None
+    routes: tuple[Route, ...]
+    quota: int | None
+    has_password: bool
+    made: float
+    seen: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One public SSH key of a user.  `opens` says that it also opens shipments sealed to keys."""
+
+    id: int
+    user_id: int
+    line: str
+    kind: str
+    fingerprint: str
+    comment: str
+    opens: bool
+    added: float
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of a listing: what a user sees of a file or a folder."""
+
+    name: str
+    is_folder: bool
+    size: int
+    mtime: float
+    mode: int
+    may_write: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What a client may say of a file besides its bytes; None means that it did not."""
+
+    size: int | None = None
+    mode: int | None = None
+    atime: float | None = None
+    mtime: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shipment:
+    """A drop in the making, and later the sealed thing."""
+
+    id: str
+    sender_id: int
+    recipient: str
+    who: str
+    folder: str
+    subject: str
+    message: str
+    state: ShipmentState
+    revision: int
+    made: float
+    progress: float
+    sent: float | None
+    expires: float | None
+    ended: float | None
+    erased: float | None
+    reason: str
+
+    @property
+    def is_loose(self) -> bool:
+        """Whether this is a single file without a folder, and so without a subject of its own."""
+        return not self.folder
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file of a shipment.  `path` begins with the shipment's folder, if it has one."""
+
+    id: int
+    shipment_id: str
+    owner_id: int
+    who: str
+    path: str
+    state: FileState
+    shown: bool
+    announced: int | None
+    size: int
+    mtime: float
+    mode: int
+    sha256: bytes | None
+    writer: str | None
+    progress: float
+    connected: str | None
+    blob: str | None
+    start: int
+    body: int
+
+    @property
+    def name(self) -> str:
+        """The file's path within its shipment, as the recipient sees it."""
+        folder, slash, rest = self.path.partition("/")
+        return rest if slash else folder
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One shipment for one recipient."""
+
+    id: int
+    shipment_id: str
+    user_id: int
+    via: str
+    lock: LockKind
+    state: DeliveryState
+    opened: float | None
+    collected: float | None
+    ended: float | None
+    wrong: int
+    closed_until: float | None
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """One message to one person by one way."""
+
+    id: str
+    kind: str
+    way: str
+    user_id: int | None
+    shipment_id: str | None
+    delivery_id: int | None
+    address: str
+    language: str
+    facts: dict[str, object]
+    state: str
+    due: float
+    made: float
+    attempts: int
+    reason: str
+    reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of a history."""
+
+    at: float
+    shipment_id: str | None
+    who: str
+    event: str
+    detail: str

@@ -1,0 +1,93 @@
+"""What may be done, by whom and when.  Pure questions over values; the answers are used by the exchange."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+from fxsftp.domain.model import Kind, LockKind, Standing, User
+
+HEX8 = re.compile(r".+\.[0-9a-f]{8}\.partial")
+STRENGTH = {LockKind.SESSION: 0, LockKind.KEYS: 1, LockKind.CODE: 2}
+SIZE_LETTERS: Mapping[str, int] = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+
+MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The rules of one exchange, as its settings say.  Times in seconds, sizes in bytes."""
+
+    settle_loose: float = 30
+    settle_folder: float = 60
+    settle_connected: float = 300
+    settle_suspect: float = 300
+    hold: float = DAY
+    stale: float = 7 * DAY
+    expiry: float = 30 * DAY
+    erase_after: float = DAY
+    remember: float = 400 * DAY
+    reminders: tuple[float, ...] = (7 * DAY, DAY)
+    opening: float = 15 * MINUTE
+    wrong_codes: int = 5
+    closed: float = 15 * MINUTE
+    code_kept: float = 72 * HOUR
+    quota: int = 50 << 30
+    max_files: int = 10_000
+    ahead: int = 16 << 20
+    ahead_total: int = 256 << 20
+    partner_delivery: LockKind = LockKind.CODE
+    member_delivery: LockKind = LockKind.SESSION
+    minimum_lock: LockKind = LockKind.SESSION
+    key_fallback: LockKind = LockKind.CODE
+    show_subject: bool = False
+    recovery: str = ""
+    partial: tuple[str, ...] = field(
+        default=("*.filepart", "*.part", "*.partial", ".in.*", "*.tmp", "*.inprogress", "*.uploading")
+    )
+    litter: tuple[str, ...] = field(
+        default=(".DS_Store", "._*", "Thumbs.db", "desktop.ini", "~$*", ".*.swp", ".nfs*")
+    )
+
+    def is_partial(self, path: str) -> bool:
+        """Whether the name says that it is not final: it never leaves, and its folder waits."""
+        return _matches(path.rpartition("/")[2], self.partial)
+
+    def is_litter(self, path: str) -> bool:
+        """Whether this is what desktops and editors leave behind: accepted, never sent."""
+        return any(_matches(part, self.litter) for part in path.split("/"))
+
+    def settle(self, *, is_loose: bool, connected: bool, suspect: bool) -> float:
+        """How long a drop must be quiet before it is dispatched."""
+        quiet = self.settle_loose if is_loose else self.settle_connected if connected else self.settle_folder
+        return max(quiet, self.settle_suspect) if suspect else quiet
+
+    def lock_for(self, user: User, has_key: bool, via: LockKind | None = None) -> LockKind:
+        """How a shipment for `user` is locked: their own wish, else their kind's, never below the minimum."""
+        wish = via or user.delivery or (self.member_delivery if user.kind is Kind.MEMBER else self.partner_delivery)
+        if STRENGTH[wish] < STRENGTH[self.minimum_lock]:
+            wish = self.minimum_lock
+        if wish is LockKind.KEYS and not has_key:
+            wish = self.key_fallback
+        return wish
+
+
+def may_send(sender: User, recipient: User) -> bool:
+    """Members may send to everyone registered or invited; partners to members and groups of the institution."""
+    if recipient.standing is Standing.REMOVED or sender.id == recipient.id:
+        return False
+    return sender.kind is Kind.MEMBER or recipient.kind is not Kind.PARTNER
+
+
+def route(user: User, name: str) -> tuple[str, str] | None:
+    """(recipient, subject) of a loose file that lies in the outbox itself, by its final name."""
+    for rule in user.routes:
+        if fnmatchcase(name, rule.pattern):
+            return rule.recipient, rule.subject
+    return (user.default_recipient, "") if user.default_recipient else None
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
