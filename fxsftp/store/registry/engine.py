@@ -1,0 +1,333 @@
+"""One SQLite database as the store sees it: transactions that hold, reads that don't wait, commits that share a sync.
+
+Only this file and migrations.py know that it is SQLite; what is above speaks plain, portable SQL (no PRAGMA,
+no `INSERT OR …`, no rowid) through six verbs.  It is safe for any number of threads and processes.
+
+**Transactions.** `with engine.atomic():` is BEGIN IMMEDIATE … COMMIT.  Not a deferred BEGIN: one that reads and then
+writes fails at once when another process wrote in between, busy timeout or not.
+
+**Group commit.** SQLite documents `synchronous=FULL` in WAL mode as `NORMAL` plus one sync of the -wal file after
+each commit.  We run NORMAL and do that one sync ourselves, after the write lock is given back, so that all who
+committed meanwhile share it (`_SyncGroup`).  `atomic()` returns only after a sync that *began* after its COMMIT.  Why
+this is FULL's promise and not less:
+  - NORMAL syncs the -wal before each checkpoint, the database after it and the new -wal header when the log is reused
+    (sqlite.org/pragma.html#pragma_synchronous): a commit that left the log before our sync is durable in the database.
+  - The -wal stays the same file as long as the writing connection lives (only the last connection to close may unlink
+    it), so one descriptor serves; and a sync of a file covers every process's writes to it.
+  - We never open the database or its -shm by hand: closing any descriptor of those would drop SQLite's POSIX locks.
+    The -wal carries no locks.
+Others may *see* a row some milliseconds before it is durable.  Who acts on the outer world for it first writes a row
+of its own (claims it): that commit's sync covers all before it.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from sqlite_utils import Database
+
+from fxsftp import errors
+
+Parameters = Sequence[Any] | Mapping[str, Any]
+
+BUSY = 10.0  # seconds; transactions take milliseconds, so whoever waits longer waits for something broken
+CHECKPOINT = 1000  # pages (4 MiB): bounds both the -wal and the time that the unlucky committer spends copying it
+
+
+class Engine:
+    """One database file and the connections to it.  `name` is what people call it in messages."""
+
+    def __init__(
+        self,
+        path: Path,
+        name: str = "registry",
+        *,
+        busy: float = BUSY,
+        sync: Callable[[int], None] = os.fdatasync,
+    ) -> None:
+        self.path = path
+        self.name = name
+        self._busy = busy
+        self._turn = threading.Lock()  # to write; SQLite's own lock, among processes, comes after it
+        self._owner: int | None = None  # the thread that has the turn
+        self._depth = 0  # of its atomic()
+        self._wants_sync = False
+        self._readers: deque[sqlite3.Connection] = deque()
+        _create_private(path)
+        with self._translated():
+            self._writer = self._connect()
+            self._writer.execute("PRAGMA journal_mode = WAL").fetchone()
+            # NORMAL, because we sync by ourselves: see the head of this file.
+            self._writer.execute("PRAGMA synchronous = NORMAL")
+            self._writer.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT}")
+            self._writer.execute("SELECT count(*) FROM sqlite_master").fetchone()  # makes sure that the -wal is there
+        self._log = os.open(f"{path}-wal", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        self._group = _SyncGroup(name, lambda: sync(self._log))
+        self.database = Database(self._writer, execute_plugins=False)  # for migrations, inspection, maintenance
+        _sync_folder(path.parent)
+
+    def close(self) -> None:
+        with self._turn:
+            while self._readers:
+                self._readers.pop().close()
+            self._writer.close()
+            if self._log >= 0:
+                os.close(self._log)
+                self._log = -1
+
+    # ---- writing -------------------------------------------------------------------------------
+
+    @contextmanager
+    def atomic(self, *, durable: bool = True) -> Iterator[None]:
+        """Everything inside happens, or nothing.  After it, what was written survives a power cut.
+
+        An inner atomic() of the same thread joins the outer one: its writes become durable with the outer, and if
+        it raises they are undone even where the outer goes on.  `durable=False` commits without waiting for a sync:
+        for rows that nobody was promised; a durable inner makes the whole durable.  Raises Unavailable when the
+        write lock can't be had, StoreFull when there is no room.
+        """
+        if self._is_inside():
+            with self._joined(durable):
+                yield
+            return
+        with self._turn_taken(), self._translated():
+            self._begin(durable)
+            try:
+                yield
+                self._still_in_transaction()
+                self._writer.execute("COMMIT")  # the moment of truth; for the durable, together with the sync below
+            except BaseException:
+                if self._writer.in_transaction:  # a full disk has undone it already
+                    self._writer.execute("ROLLBACK")
+                raise
+            wants_sync = self._wants_sync
+        # Also where nothing was written: what this caller read, and now relies on, may be another's unsynced commit.
+        if wants_sync:
+            self._group.wait()
+
+    def _begin(self, durable: bool) -> None:
+        self._group.check()
+        self._writer.execute("BEGIN IMMEDIATE")
+        self._wants_sync = durable
+
+    @contextmanager
+    def _joined(self, durable: bool) -> Iterator[None]:
+        self._still_in_transaction()
+        self._wants_sync |= durable
+        self._depth += 1
+        mark = f"inner_{self._depth}"
+        self._writer.execute(f"SAVEPOINT {mark}")
+        try:
+            yield
+        except BaseException:
+            if self._writer.in_transaction:
+                self._writer.execute(f"ROLLBACK TO SAVEPOINT {mark}")
+                self._writer.execute(f"RELEASE SAVEPOINT {mark}")
+            raise
+        else:
+            self._still_in_transaction()
+            self._writer.execute(f"RELEASE SAVEPOINT {mark}")
+        finally:
+            self._depth -= 1
+
+    @contextmanager
+    def _turn_taken(self) -> Iterator[None]:
+        if not self._turn.acquire(timeout=self._busy):
+            raise errors.Unavailable(f"the {self.name} is busy")
+        self._owner = threading.get_ident()
+        try:
+            yield
+        finally:
+            self._owner = None
+            self._turn.release()
+
+    def execute(self, sql: str, parameters: Parameters = ()) -> sqlite3.Cursor:
+        """Run one statement that writes; outside atomic() it is a transaction of its own."""
+        with self._within_atomic():
+            return self._writer.execute(sql, parameters)
+
+    def execute_many(self, sql: str, parameters: Iterable[Parameters]) -> None:
+        """Run one writing statement for each of the parameters, all or none."""
+        with self._within_atomic():
+            self._writer.executemany(sql, parameters)
+
+    def changes(self, sql: str, parameters: Parameters = ()) -> int:
+        """Run one statement that writes, and answer how many rows it changed."""
+        return self.execute(sql, parameters).rowcount
+
+    @contextmanager
+    def _within_atomic(self) -> Iterator[None]:
+        if self._is_inside():
+            self._still_in_transaction()
+            with self._translated():
+                yield
+        else:
+            with self.atomic():
+                yield
+
+    # ---- reading -------------------------------------------------------------------------------
+
+    def rows(self, sql: str, parameters: Parameters = ()) -> list[sqlite3.Row]:
+        """All rows of a query.  Inside atomic() it sees that transaction's writes, and may be `… RETURNING`."""
+        with self._connection() as connection, self._translated():
+            return connection.execute(sql, parameters).fetchall()
+
+    def row(self, sql: str, parameters: Parameters = ()) -> sqlite3.Row | None:
+        """The first row of a query, or None."""
+        found = self.rows(sql, parameters)
+        return found[0] if found else None
+
+    def value(self, sql: str, parameters: Parameters = ()) -> Any:
+        """The first column of the first row, or None."""
+        found = self.row(sql, parameters)
+        return found[0] if found is not None else None
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        if self._is_inside():
+            self._still_in_transaction()
+            yield self._writer
+            return
+        try:
+            reader = self._readers.pop()
+        except IndexError:  # as many as ever read at one time, which the desk's threads bound
+            with self._translated():
+                reader = self._connect()
+                reader.execute("PRAGMA query_only = ON")
+        try:
+            yield reader
+        finally:
+            self._readers.append(reader)
+
+    # ---- maintenance ---------------------------------------------------------------------------
+
+    def checkpoint(self) -> None:
+        """Move the log into the database and cut it to nothing: what was deleted is in no file of ours any more.
+
+        Raises Unavailable if someone was reading all the time, and then can be called again.
+        """
+        with self._turn_taken(), self._translated():
+            is_busy, _, _ = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if is_busy:
+            raise errors.Unavailable(f"the {self.name} is busy")
+
+    # ---- below ---------------------------------------------------------------------------------
+
+    def _is_inside(self) -> bool:
+        """Whether this very thread is in atomic(); of another thread's coming and going it sees at most a not-us."""
+        return self._owner == threading.get_ident()
+
+    def _still_in_transaction(self) -> None:
+        """SQLite ends a transaction by itself on a full disk; what came after would be written alone."""
+        if not self._writer.in_transaction:
+            raise errors.Unavailable(f"the {self.name} had to undo what was begun")
+
+    def _connect(self) -> sqlite3.Connection:
+        # isolation_level=None: the module's own BEGINs are deferred ones.  Connections change threads, one at a time.
+        connection = sqlite3.connect(self.path, timeout=self._busy, isolation_level=None, check_same_thread=False)
+        connection.row_factory = sqlite3.Row
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA secure_delete = ON")
+        connection.execute("PRAGMA temp_store = MEMORY")  # statement journals hold old pages; none of that in /tmp
+        connection.execute("PRAGMA trusted_schema = OFF")
+        return connection
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """SQLite's troubles in our words.  IntegrityError passes: what it means, only the caller knows."""
+        try:
+            yield
+        except sqlite3.DatabaseError as failure:
+            kind = getattr(failure, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF  # extended codes carry theirs above
+            if kind == sqlite3.SQLITE_FULL:
+                raise errors.StoreFull from failure
+            if kind == sqlite3.SQLITE_READONLY and not self._is_inside():
+                raise  # a statement that writes, among the reads
+            if kind in _TROUBLE:
+                raise errors.Unavailable(f"the {self.name} {_TROUBLE[kind]}") from failure
+            raise
+
+
+_TROUBLE = {
+    sqlite3.SQLITE_BUSY: "is busy",
+    sqlite3.SQLITE_LOCKED: "is busy",
+    sqlite3.SQLITE_IOERR: "can't be read or written: its disk fails",
+    sqlite3.SQLITE_CANTOPEN: "can't be opened",
+    sqlite3.SQLITE_READONLY: "can't be written",
+    sqlite3.SQLITE_CORRUPT: "is damaged",
+    sqlite3.SQLITE_NOTADB: "is damaged",
+}
+
+
+class _SyncGroup:
+    """Many wait, one syncs: each returns after a sync that began after it asked.
+
+    The first to come leads.  Those who ask while its sync runs can't be covered by it (their commit may be younger),
+    so they wait, and one of them leads the next, for all who asked until that one begins.
+    """
+
+    def __init__(self, name: str, sync: Callable[[], None]) -> None:
+        self._name = name
+        self._sync = sync
+        self._changed = threading.Condition()
+        self._asked = 0  # tickets given
+        self._covered = 0  # tickets whose sync is done
+        self._is_syncing = False
+        self._failure: OSError | None = None
+
+    def wait(self) -> None:
+        """Return once everything written before this call is on the disk."""
+        with self._changed:
+            self._asked += 1
+            ticket = self._asked
+            while self._covered < ticket:
+                self.check()
+                if self._is_syncing:
+                    self._changed.wait()
+                else:
+                    self._lead()
+
+    def check(self) -> None:
+        """Refuse for good after a failure.
+
+        The kernel drops the pages that it could not write, so the next sync's success would prove nothing; what is
+        really on the disk shows when the process starts anew.
+        """
+        if self._failure is not None:
+            raise errors.Unavailable(f"the {self._name} could not be synced") from self._failure
+
+    def _lead(self) -> None:
+        covers = self._asked
+        self._is_syncing = True
+        self._changed.release()
+        try:
+            self._sync()
+        except OSError as failure:
+            self._failure = failure
+        finally:
+            self._changed.acquire()
+            self._is_syncing = False
+            if self._failure is None:
+                self._covered = covers
+            self._changed.notify_all()
+
+
+def _create_private(path: Path) -> None:
+    """SQLite gives the -wal and -shm the mode of the database, so it is enough that this one is born 0600."""
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

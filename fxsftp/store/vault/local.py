@@ -1,0 +1,327 @@
+"""The vault in a local folder: one file per blob, and nothing else.
+
+    drafts/3f/3f0c…  (32 hex digits)     blobs/3f/3f0c…
+
+Files are 0600 in 0700 folders, never opened through a symbolic link.  A blob changes areas by rename at commit; between
+the two syncs of that a power cut may leave it in either, so reading looks in both.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from secrets import token_hex
+
+from fxsftp import errors
+
+DESCRIPTORS = 256  # kept open at most when nobody is in the middle of a read; the usual limit of a process is 1024
+
+_ID = re.compile(r"[0-9a-f]{32}")
+_SAFE = os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+class LocalVault:
+    """Blobs in a folder on this machine.  The verbs are those of vault.Vault."""
+
+    def __init__(self, folder: Path, *, descriptors: int = DESCRIPTORS) -> None:
+        self._drafts = folder / "drafts"
+        self._blobs = folder / "blobs"
+        self._open_files = _OpenFiles(descriptors)
+        for each in (folder, self._drafts, self._blobs):
+            _make_folder(each)
+
+    def create(self) -> LocalBlob:
+        blob_id = token_hex(16)
+        path = _path(self._drafts, blob_id)
+        with _disk():
+            _make_folder(path.parent)
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _SAFE, 0o600))
+        return LocalBlob(blob_id, path, self._open_files)
+
+    def resume(self, blob_id: str) -> LocalBlob:
+        return LocalBlob(blob_id, _path(self._drafts, blob_id), self._open_files)
+
+    def commit(self, blob_id: str) -> None:
+        draft, final = _path(self._drafts, blob_id), _path(self._blobs, blob_id)
+        with _disk():
+            _make_folder(final.parent)
+            try:
+                descriptor = os.open(draft, os.O_RDONLY | _SAFE)
+            except FileNotFoundError:
+                if not final.exists():
+                    raise errors.Missing(blob_id) from None
+            else:
+                try:
+                    os.fdatasync(descriptor)
+                finally:
+                    os.close(descriptor)
+                draft.rename(final)
+            # The new name first: a power cut between the two leaves the blob twice or once, never nowhere.
+            _sync_folder(final.parent)
+            _sync_folder(draft.parent)
+
+    def abort(self, blob_id: str) -> None:
+        self._unlink([_path(self._drafts, blob_id)])
+
+    def open(self, blob_id: str) -> LocalReader:
+        return LocalReader(blob_id, self._places(blob_id), self._open_files)
+
+    def erase(self, *blob_ids: str) -> None:
+        self._unlink([path for blob_id in blob_ids for path in self._places(blob_id)])
+
+    def exists(self, blob_id: str) -> bool:
+        return any(path.exists() for path in self._places(blob_id))
+
+    def ids(self, unchanged_since: float | None = None) -> Iterator[str]:
+        for area in (self._drafts, self._blobs):
+            for folder in sorted(area.iterdir()):
+                for path in folder.iterdir():
+                    if not _ID.fullmatch(path.name):
+                        continue  # not ours, so not ours to erase
+                    try:
+                        is_old = unchanged_since is None or path.lstat().st_mtime < unchanged_since
+                    except FileNotFoundError:  # committed or erased while we look
+                        continue
+                    if is_old:
+                        yield path.name
+
+    def free_bytes(self) -> int:
+        disk = os.statvfs(self._drafts)
+        return disk.f_bavail * disk.f_frsize
+
+    def _places(self, blob_id: str) -> tuple[Path, ...]:
+        """Where it may be.  The first twice, because a commit may move it there while we look in the other."""
+        final = _path(self._blobs, blob_id)
+        return final, _path(self._drafts, blob_id), final
+
+    @staticmethod
+    def _unlink(paths: list[Path]) -> None:
+        """Unlink what is there of them; one sync per folder however many went."""
+        touched: dict[Path, None] = {}
+        with _disk():
+            for path in paths:
+                try:
+                    path.unlink()
+                except FileNotFoundError:
+                    continue
+                touched[path.parent] = None
+            for folder in touched:
+                _sync_folder(folder)
+
+
+class LocalBlob:
+    """A draft file.  The verbs are those of vault.Blob."""
+
+    def __init__(self, blob_id: str, path: Path, open_files: _OpenFiles) -> None:
+        self._id = blob_id
+        self._path = path
+        self._files = open_files
+        # Also for a resumed one: its creator may have died before the sync that makes the name durable.
+        self._name_is_durable = False
+        with self._descriptor() as descriptor:
+            self._size = os.fstat(descriptor).st_size
+
+    @property
+    def id(self) -> str:
+        return self._id
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    def append(self, data: bytes | bytearray | memoryview) -> None:
+        rest = memoryview(data).cast("B")
+        end = self._size
+        with self._descriptor() as descriptor:
+            try:
+                while rest:  # a write may be short, near the end of the disk or by a signal
+                    written = os.pwrite(descriptor, rest, end)
+                    end += written
+                    rest = rest[written:]
+            except OSError:
+                os.ftruncate(descriptor, self._size)
+                raise
+        self._size = end
+
+    def read(self, offset: int, count: int) -> bytes:
+        with self._descriptor() as descriptor:
+            return _read(descriptor, offset, count)
+
+    def cut(self, size: int) -> None:
+        if not 0 <= size <= self._size:
+            raise ValueError(f"can't cut {self._size} bytes to {size}")
+        with self._descriptor() as descriptor:
+            os.ftruncate(descriptor, size)
+        self._size = size
+
+    def sync(self) -> None:
+        # By whichever descriptor: since Linux 4.16 a failed write-back is reported to one opened later, too.
+        with self._descriptor() as descriptor:
+            os.fdatasync(descriptor)
+            if not self._name_is_durable:
+                _sync_folder(self._path.parent)
+                self._name_is_durable = True
+
+    def close(self) -> None:
+        self._files.let_go(self)
+
+    @contextmanager
+    def _descriptor(self) -> Iterator[int]:
+        with _disk(), self._files.using(self, self._open) as descriptor:
+            yield descriptor
+
+    def _open(self) -> int:
+        try:
+            return os.open(self._path, os.O_RDWR | _SAFE)
+        except FileNotFoundError:
+            raise errors.Missing(self._id) from None
+
+
+class LocalReader:
+    """A blob file being read.  The verbs are those of vault.Reader."""
+
+    def __init__(self, blob_id: str, places: tuple[Path, ...], open_files: _OpenFiles) -> None:
+        self._id = blob_id
+        self._places = places
+        self._files = open_files
+        with self._descriptor() as descriptor:
+            self._size = os.fstat(descriptor).st_size
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    def read(self, offset: int, count: int) -> bytes:
+        with self._descriptor() as descriptor:
+            return _read(descriptor, offset, count)
+
+    def close(self) -> None:
+        self._files.let_go(self)
+
+    @contextmanager
+    def _descriptor(self) -> Iterator[int]:
+        with _disk(), self._files.using(self, self._open) as descriptor:
+            yield descriptor
+
+    def _open(self) -> int:
+        for path in self._places:
+            try:
+                return os.open(path, os.O_RDONLY | _SAFE)
+            except FileNotFoundError:
+                continue
+        raise errors.Missing(self._id)
+
+
+class _OpenFiles:
+    """The descriptors of blobs in use.  Beyond the limit the one longest unused is closed, and opened again on demand.
+
+    So ten thousand open handles of patient clients cost no more descriptors than a few busy ones.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._open: OrderedDict[object, _OpenFile] = OrderedDict()
+
+    @contextmanager
+    def using(self, owner: object, open_it: Callable[[], int]) -> Iterator[int]:
+        """The owner's descriptor, which stays open inside this block whatever others do."""
+        with self._lock:
+            file = self._open.get(owner) or _OpenFile(open_it())
+            self._open[owner] = file
+            self._open.move_to_end(owner)
+            file.users += 1
+            self._close_the_idle()
+        try:
+            yield file.descriptor
+        finally:
+            with self._lock:
+                file.users -= 1
+                if file.is_let_go and not file.users:
+                    os.close(file.descriptor)
+
+    def let_go(self, owner: object) -> None:
+        """Close the owner's descriptor, as soon as nobody is in the middle of using it."""
+        with self._lock:
+            file = self._open.pop(owner, None)
+            if file is None:
+                return
+            file.is_let_go = True
+            if not file.users:
+                os.close(file.descriptor)
+
+    def _close_the_idle(self) -> None:
+        excess = len(self._open) - self._limit
+        if excess <= 0:
+            return
+        for owner, file in list(self._open.items()):
+            if not file.users:
+                del self._open[owner]
+                os.close(file.descriptor)
+                excess -= 1
+                if not excess:
+                    return
+
+
+class _OpenFile:
+    __slots__ = ("descriptor", "is_let_go", "users")
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        self.users = 0
+        self.is_let_go = False
+
+
+def _path(area: Path, blob_id: str) -> Path:
+    """Ids come from the registry, but a path is never made of what has not been looked at."""
+    if not _ID.fullmatch(blob_id):
+        raise errors.Missing(blob_id)
+    return area / blob_id[:2] / blob_id
+
+
+def _read(descriptor: int, offset: int, count: int) -> bytes:
+    found = os.pread(descriptor, count, offset)
+    if len(found) == count or not found:
+        return found
+    parts = [found]  # a read may be short before the end, too
+    while found and (missing := count - sum(map(len, parts))):
+        found = os.pread(descriptor, missing, offset + count - missing)
+        parts.append(found)
+    return b"".join(parts)
+
+
+def _make_folder(folder: Path) -> None:
+    """Make it, durably and for nobody else."""
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        return
+    _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """A file's name is part of its folder, and survives a power cut only once that is synced."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | _SAFE)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _disk() -> Iterator[None]:
+    """The disk's troubles in our words."""
+    try:
+        yield
+    except OSError as failure:
+        if failure.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise errors.StoreFull from failure
+        # The name of the errno and not its text: that one would show a path of the host.
+        name = errno.errorcode.get(failure.errno or 0, "?")
+        raise errors.Unavailable(f"the vault can't be used ({name})") from failure
