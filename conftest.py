@@ -1,0 +1,3 @@
+"""What holds for every run of the tests; the fixtures are in tests/."""
+
+pytest_plugins = ("tests.plugin_ci",)
