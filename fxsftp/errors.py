@@ -236,6 +236,10 @@ class Forged(Malformed):
     """The sealed content does not verify: {0}. It was cut short or changed on its way; fetch it again."""
 
 
+class BadIdentity(Malformed):
+    """That is not a private key that can open anything here: {0}"""
+
+
 class CannotOpen(Forbidden):
     """None of the keys given opens this file{0}."""
 
@@ -264,3 +268,78 @@ class BadHandle(Malformed):
 
 class NotSupported(FxError):
     """This server does not do {0}."""
+
+
+# ---- the partner's side: client, and its half of the command line ---------------------------------
+
+
+class CannotConnect(Unavailable):
+    """{0} can't be reached: {1}. Check host and port, or try again later."""
+
+    temporary = True
+
+
+class LineBroken(Unavailable):
+    """The line to {0} broke and did not come back: {1}. What has arrived is kept; run the same again later."""
+
+    temporary = True
+
+
+class LoginRefused(Forbidden):
+    """{0} did not let {1} in: {2}. Check the user name, and that the exchange knows this key or password."""
+
+
+class HostKeyUnknown(Forbidden):
+    """{0} is not known yet; it shows the key {1} {2}. If that is what the institution told you, accept it once."""
+
+
+class HostKeyChanged(Forbidden):
+    """{0} shows another key than {1} remembers: {2} {3}. Somebody may be in between; ask the institution first."""
+
+
+class NotOffered(Missing):
+    """The exchange has no {0!r}: {1}"""
+
+
+class Refused(Forbidden):
+    """The exchange refused {0!r}: {1}"""
+
+
+class BadAnswer(Malformed):
+    """{0} answers in a way that is no SFTP: {1}"""
+
+
+class UnsafeName(Malformed):
+    """The exchange offers the name {0!r}, which is not safe to write here: {1}. Nothing of it was written."""
+
+
+class SumMismatch(Malformed):
+    """{0!r} is not what SHA256SUMS says: {1}. It was damaged or changed on its way; fetch it again."""
+
+
+class ChangedMeanwhile(Conflict):
+    """{0} changed while it was being sent. Send it again when nobody writes to it."""
+
+
+class NotSentYet(Conflict):
+    """All files have arrived, but the exchange does not send them yet: {0}"""
+
+
+class CantRead(Missing):
+    """{0} can't be read: {1}"""
+
+
+class CantWrite(Conflict):
+    """{0} can't be written: {1}"""
+
+
+class NothingToSend(Malformed):
+    """There is no file in {0} to send."""
+
+
+class MistypedCode(Malformed):
+    """That code has a slip in it: its last letter does not fit the others. Type it as it stands in the SMS."""
+
+
+class BadProfile(Malformed):
+    """{0} can't be used: {1}"""
