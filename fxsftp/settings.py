@@ -1,0 +1,366 @@
+"""Settings: one TOML file, over it the environment, beside them systemd's credentials; read once, checked once, frozen.
+
+config/fxsftp.toml shows every key with its default and the reason for it (a test compares the two).  Durations are
+seconds and sizes are bytes here, however they were written.  Relative paths are relative to the settings file.
+A key that nobody knows is refused with the nearest one that somebody does.  What must stay secret is never a value
+here: settings name the file or credential, and `credential()` reads it when it is needed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import tomllib
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from fxsftp import errors
+
+USUAL = Path("/etc/fxsftp/fxsftp.toml")
+
+
+def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
+    """The settings in the file at `path`, with what the environment (`FXSFTP_SECTION__KEY`) sets over it.
+
+    Without a path: the file that FXSFTP_SETTINGS names, else /etc/fxsftp/fxsftp.toml if there is one, else the
+    defaults.  Raises BadSettings, which names every key that is wrong and says how to write it.
+    """
+    if path is None and environ.get("FXSFTP_SETTINGS"):
+        path = Path(environ["FXSFTP_SETTINGS"])
+    if path is None and USUAL.exists():
+        path = USUAL
+    if path is not None and not path.is_file():
+        raise errors.BadSettings(f"there is no settings file {path}; 'fxsftp init' writes one")
+
+    class Sourced(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls, settings_cls: type[BaseSettings], *_: PydanticBaseSettingsSource, **__: PydanticBaseSettingsSource
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return _Environment(settings_cls, environ), TomlConfigSettingsSource(settings_cls, path)
+
+    try:
+        settings = Sourced()
+    except tomllib.TOMLDecodeError as failure:
+        raise errors.BadSettings(f"{path} is not TOML: {failure}") from None
+    except (UnicodeDecodeError, OSError) as failure:
+        raise errors.BadSettings(f"{path} can't be read: {failure}") from None
+    except ValidationError as failure:
+        raise errors.BadSettings("; ".join(_sentences(failure))) from None
+    settings._file = path.absolute() if path else None
+    settings._credentials = Path(environ["CREDENTIALS_DIRECTORY"]) if environ.get("CREDENTIALS_DIRECTORY") else None
+    return settings
+
+
+# ---- how values are written ----------------------------------------------------------------------
+
+_SECONDS = {"": 1, "s": 1, "min": 60, "h": 3600, "d": 86400}
+_BYTES = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+_MEASURE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", re.ASCII)
+
+
+def _seconds(value: object) -> object:
+    return _measured(value, _SECONDS, "'30 s', '15 min', '24 h' or '7 d'")
+
+
+def _bytes(value: object) -> object:
+    measured = _measured(value, _BYTES, "'512 KiB', '50 GiB' or '1 TiB'")
+    return int(measured) if isinstance(measured, float) else measured
+
+
+def _measured(value: object, units: Mapping[str, int], example: str) -> object:
+    if isinstance(value, bool):
+        raise ValueError(f"write it like {example}")
+    if not isinstance(value, str):
+        return value
+    written = _MEASURE.fullmatch(value)
+    if not written or written[2] not in units:
+        raise ValueError(f"{value!r} is not understood; write it like {example}")
+    return float(written[1]) * units[written[2]]
+
+
+def _several(value: object) -> object:
+    """The environment has no lists: there, commas divide."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0, allow_inf_nan=False)]
+Bytes = Annotated[int, BeforeValidator(_bytes), Field(ge=0)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_several)]
+Times = Annotated[tuple[Seconds, ...], BeforeValidator(_several)]
+Port = Annotated[int, Field(ge=0, le=65535)]  # 0: any that is free
+Count = Annotated[int, Field(ge=1)]
+HookName = Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9-]*)?$")]
+Delivery = Literal["code", "keys", "session"]
+
+
+# ---- the sections --------------------------------------------------------------------------------
+
+
+class Section(BaseModel):
+    """What it is for, and why each default is what it is, stands in config/fxsftp.toml."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class Institution(Section):
+    name: str = "Example Institution"
+    support_mail: str = "support@example.org"
+    support_phone: str = ""
+
+
+class Exchange(Section):
+    state: Path = Path("/var/lib/fxsftp")
+    demo: bool = False
+    language: Literal["en", "nb", "nn"] = "en"
+    domains: Names = ()
+    quota: Bytes = 50 << 30
+    max_file: Bytes = 1 << 40
+    max_files: Count = 10_000
+    ahead: Bytes = 16 << 20
+    ahead_total: Bytes = 256 << 20
+    settle_loose: Seconds = 30.0
+    settle_folder: Seconds = 60.0
+    settle_connected: Seconds = 300.0
+    settle_suspect: Seconds = 300.0
+    hold: Seconds = 86_400.0
+    stale: Seconds = 7 * 86_400.0
+    expiry: Seconds = 30 * 86_400.0
+    reminders: Times = (7 * 86_400.0, 86_400.0)
+    erase_after: Seconds = 86_400.0
+    remember: Seconds = 400 * 86_400.0
+    opening: Seconds = 900.0
+    wrong_codes: Count = 5
+    closed: Seconds = 900.0
+    code_kept: Seconds = 72 * 3600.0
+    partial: Names = ("*.filepart", "*.part", "*.partial", ".in.*", "*.tmp", "*.inprogress", "*.uploading")
+    litter: Names = (".DS_Store", "._*", "Thumbs.db", "desktop.ini", "~$*", ".*.swp", ".nfs*")
+
+
+class Policy(Section):
+    partner_delivery: Delivery = "code"
+    member_delivery: Delivery = "session"
+    minimum_lock: Delivery = "session"
+    key_fallback: Literal["code", "session"] = "code"
+    show_subject: bool = False
+    recovery: str = Field(default="", pattern=r"^(age1[0-9a-z]+)?$")
+
+
+class Keys(Section):
+    house: str = "house.key"
+    courier: str = "courier.key"
+    courier_recipient: str = "courier.pub"
+    host_keys: Names = ("ssh_host_ed25519_key",)
+
+
+class Sftp(Section):
+    listen: str = ""
+    port: Port = 2222
+    address: str = "sftp.example.org"
+    max_sessions: Count = 100
+    max_sessions_per_user: Count = 12
+    login_time: Seconds = 20.0
+    login_tries: Count = 6
+    idle: Seconds = 1800.0
+    keepalive: Seconds = 60.0
+
+
+class Notify(Section):
+    model_config = ConfigDict(populate_by_name=True)
+
+    mail: HookName = ""
+    sms: HookName = ""
+    sender: str = Field(default="exchange@example.org", alias="from")
+    hooks: Names = ()
+    answer_within: Seconds = 60.0
+    give_up: Seconds = 72 * 3600.0
+
+
+class Log(Section):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["text", "json"] = "text"
+
+
+class Settings(BaseSettings):
+    """All of them.  `settings.exchange.settle_loose` is 30.0."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    institution: Institution = Institution()
+    exchange: Exchange = Exchange()
+    policy: Policy = Policy()
+    keys: Keys = Keys()
+    sftp: Sftp = Sftp()
+    notify: Notify = Notify()
+    log: Log = Log()
+    # By hook; a hook looks at its own table itself.  Not in repr: a password may stand there in spite of all advice.
+    hook: dict[str, dict[str, Any]] = Field(default={}, repr=False)
+
+    _file: Path | None = PrivateAttr(default=None)
+    _credentials: Path | None = PrivateAttr(default=None)
+
+    @model_validator(mode="after")
+    def _hangs_together(self) -> Settings:
+        for way, name in (("mail", self.notify.mail), ("sms", self.notify.sms)):
+            if name == "spool" and not self.exchange.demo:
+                raise ValueError(f"notify.{way}: 'spool' writes codes to disk, so it needs exchange.demo = true")
+        if self.exchange.ahead > self.exchange.ahead_total:
+            raise ValueError("exchange.ahead_total: it must be at least exchange.ahead")
+        return self
+
+    @property
+    def file(self) -> Path | None:
+        """The file they came from, or None if they are the defaults."""
+        return self._file
+
+    @property
+    def folder(self) -> Path:
+        """What relative paths are relative to: the folder of the settings file."""
+        return self._file.parent if self._file else USUAL.parent
+
+    @property
+    def state(self) -> Path:
+        return self.folder / self.exchange.state
+
+    @property
+    def hook_folders(self) -> tuple[Path, ...]:
+        """Where the operator's own hooks are; the shipped ones come after these."""
+        return tuple(self.folder / name for name in self.notify.hooks)
+
+    @property
+    def credentials(self) -> Path:
+        """Where keys and passwords lie: systemd's folder for this service, else beside the settings file."""
+        return self._credentials or self.folder
+
+    def credential(self, name: str) -> bytes:
+        """The content of a secret file: systemd's credential of that name, else the file.
+
+        Raises UnsafeFile unless the file is for its owner alone, and that is us, root or the owner of the state.
+        """
+        if self._credentials is not None and (self._credentials / name).is_file():
+            return (self._credentials / name).read_bytes()  # systemd guards that folder better than a mode could
+        return _private(self.folder / name, name, may_own=self._owners())
+
+    def public(self, name: str) -> bytes:
+        """The content of a file that anyone may read, from the same two places."""
+        if self._credentials is not None and (self._credentials / name).is_file():
+            return (self._credentials / name).read_bytes()
+        try:
+            return (self.folder / name).read_bytes()
+        except OSError as failure:
+            raise errors.BadSettings(f"there is no readable file {name} ({failure.strerror})") from None
+
+    def for_hook(self, program: str) -> dict[str, Any]:
+        """What a hook hears first: its own table, and what all of them may need to know."""
+        shared = {
+            "institution": self.institution.name,
+            "support_mail": self.institution.support_mail,
+            "support_phone": self.institution.support_phone,
+            "demo": self.exchange.demo,
+            "state": str(self.state),
+            "credentials": str(self.credentials),
+        }
+        return shared | self.hook.get(program, {})
+
+    def _owners(self) -> set[int]:
+        owners = {0, os.geteuid()}
+        try:
+            owners.add(self.state.stat().st_uid)  # so that root can run 'fxsftp user add' with the service's own keys
+        except OSError:
+            pass
+        return owners
+
+
+def _private(path: Path, name: str, *, may_own: set[int]) -> bytes:
+    try:
+        # NONBLOCK: a pipe in the place of a key must not hang the start.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        raise errors.BadSettings(f"there is no {name}, neither as a credential nor in {path.parent}") from None
+    except OSError as failure:
+        raise errors.UnsafeFile(name, f"it can't be opened ({failure.strerror})") from None
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise errors.UnsafeFile(name, "it is not a file")
+        if found.st_uid not in may_own:
+            raise errors.UnsafeFile(name, "it belongs to another user")
+        if found.st_mode & 0o077:
+            raise errors.UnsafeFile(name, f"others may use it (mode {stat.S_IMODE(found.st_mode):04o}, not 0600)")
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(descriptor)
+
+
+# ---- where values come from, and what is wrong with them -----------------------------------------
+
+
+class _Environment(PydanticBaseSettingsSource):
+    """FXSFTP_EXCHANGE__SETTLE_LOOSE is exchange.settle_loose; FXSFTP_HOOK__MAIL_SMTP__HOST is hook.mail-smtp.host.
+
+    Ours and not pydantic's, because that one reads the process's own environment and overlooks misspelt sections.
+    """
+
+    def __init__(self, settings_cls: type[BaseSettings], environ: Mapping[str, str]) -> None:
+        super().__init__(settings_cls)
+        self._environ = environ
+
+    def __call__(self) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for variable, value in self._environ.items():
+            if not variable.startswith("FXSFTP_") or "__" not in variable:
+                continue
+            section, _, key = variable.removeprefix("FXSFTP_").lower().partition("__")
+            table = values.setdefault(section, {})
+            if section == "hook":
+                program, _, key = key.partition("__")
+                table = table.setdefault(program.replace("_", "-"), {})  # no shell exports a variable with a dash
+                if not key:
+                    raise errors.BadSettings(f"{variable} names no setting; write FXSFTP_HOOK__MAIL_SMTP__HOST")
+            table[key] = value
+        return values
+
+    def get_field_value(self, field: object, field_name: str) -> tuple[Any, str, bool]:
+        raise NotImplementedError  # pydantic asks for this one from __call__, which is ours
+
+
+def _sentences(failure: ValidationError) -> Iterator[str]:
+    for error in failure.errors(include_url=False, include_input=False):
+        key = ".".join(str(part) for part in error["loc"])
+        if error["type"] == "extra_forbidden":
+            nearest = _nearest(key)
+            yield f"there is no setting {key}" + (f"; did you mean {nearest}?" if nearest else "")
+        else:
+            what = error["msg"].removeprefix("Value error, ")
+            yield f"{key}: {what}" if key else what
+
+
+def _nearest(key: str) -> str | None:
+    """The known key that was probably meant: by its whole name, else by its last word in whichever section."""
+    known = list(all_keys())
+    sections = sorted({name.partition(".")[0] for name in known})
+    if "." not in key:
+        close = get_close_matches(key, sections, n=1)
+        if close:
+            return f"[{close[0]}]"
+    close = get_close_matches(key, known, n=1, cutoff=0.75)
+    if close:
+        return close[0]
+    by_word = {name.rpartition(".")[2]: name for name in known}
+    close = get_close_matches(key.rpartition(".")[2], by_word, n=1, cutoff=0.75)
+    return by_word[close[0]] if close else None
+
+
+def all_keys() -> Iterator[str]:
+    """Every key as it is written, `section.key`; of [hook.*] each hook knows its own."""
+    for section, field in Settings.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            for name, key in field.annotation.model_fields.items():
+                yield f"{section}.{key.alias or name}"
