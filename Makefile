@@ -1,0 +1,43 @@
+# The commands of the README.  Each does all of its own set-up from a clean clone; done once, set-up costs nothing.
+
+SHELL := /bin/sh
+.PHONY: help setup demo test lint soak audit lock
+.NOTPARALLEL:
+
+help:
+	@echo 'make demo [FILE=path] [ARGS=--once]   one file from drop to receipt, on this machine'
+	@echo 'make test                             all tests and checks; CI=true: a skipped test is a failed one'
+	@echo 'make setup                            only make .venv ready for both'
+	@echo 'make lint                             only the checks: ruff, mypy'
+	@echo 'make soak                             the tests that take minutes'
+	@echo 'make audit                            are there known holes in what the locks name?'
+	@echo 'make lock                             write requirements/*.txt anew from requirements/*.in'
+
+# FILE and ARGS reach the shell as make was given them; FILE may have blanks.
+demo:
+	@requirements/set-up run
+	@.venv/bin/python -m fxsftp demo $(ARGS) $${FILE:+--file "$$FILE"}
+
+setup:
+	@requirements/set-up test
+
+test: setup
+	@tests/set-up
+	@$(MAKE) --no-print-directory lint
+	@requirements/audit || echo 'audit: see above; this alone does not fail the tests'
+	@.venv/bin/python -m pytest $(ARGS)
+
+lint: setup
+	@.venv/bin/ruff check
+	@.venv/bin/ruff format --check
+	@.venv/bin/mypy
+
+soak: setup
+	@tests/set-up
+	@.venv/bin/python -m pytest -m soak --timeout 1800 $(ARGS)
+
+audit: setup
+	@requirements/audit
+
+lock: setup
+	@requirements/lock
