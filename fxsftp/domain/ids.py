@@ -12,6 +12,7 @@ import secrets
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _VALUE = {letter: value for value, letter in enumerate(ALPHABET)}
 _TYPED = str.maketrans("oil", "011", " -_.\t\r\n\u00ad\u2010\u2011\u2012\u2013\u2014\u00a0\u202f")
+_CODE_SHAPED = re.compile(r"\s*[0-9a-z]{3,5}(\W[0-9a-z]{3,5}){3}\s*|[0-9a-z]{15,17}", re.IGNORECASE)
 _SHIPMENT = re.compile(r"(?:\d{4}-\d\d-\d\d_)?([0-9a-hjkmnp-tv-z]{4}-[0-9a-hjkmnp-tv-z]{4})(?:_.*)?", re.IGNORECASE)
 
 
@@ -47,8 +48,7 @@ def normal_code(typed: str) -> str | None:
 
 def is_code_shaped(name: str) -> bool:
     """Whether a name might be a code, mistyped or not: such names are never logged or stored."""
-    letters = name.lower().translate(_TYPED)
-    return len(letters) in range(14, 19) and all(letter.isascii() and letter.isalnum() for letter in letters)
+    return _CODE_SHAPED.fullmatch(name) is not None
 
 
 def redacted(path: str) -> str:

@@ -127,10 +127,19 @@ class Shipment:
         """Whether this is a single file without a folder, and so without a subject of its own."""
         return not self.folder
 
+    def path_of(self, name: str) -> str:
+        """The path in the sender's outbox of the file that the recipient sees as `name`."""
+        return f"{self.folder}/{name}" if self.folder else name
+
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One file of a shipment.  `path` begins with the shipment's folder, if it has one."""
+    """One file of a shipment.
+
+    `path` begins with the shipment's folder, if it has one.  The sealed body is `body` bytes at `start`
+    of the vault's `blob`; a small one rides in the row until it is dispatched (`in_row`).  `writer` is
+    the session that has it open, `connected` the one that wrote it and is still there.
+    """
 
     id: int
     shipment_id: str
@@ -143,13 +152,14 @@ class File:
     size: int
     mtime: float
     mode: int
-    sha256: bytes | None
+    sha256: str | None
     writer: str | None
     progress: float
     connected: str | None
     blob: str | None
     start: int
     body: int
+    in_row: bool
 
     @property
     def name(self) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from fxsftp.domain import ids
@@ -18,7 +19,9 @@ NAME_BYTES = 255  # what ext4, NTFS and APFS can hold in one name
 PATH_BYTES = 4096  # PATH_MAX; nobody's client sends more
 RESERVED = frozenset({"shipment.txt", "key.age"})  # rendered into every inbox folder
 DEVICES = re.compile(r"(con|prn|aux|nul|com[1-9]|lpt[1-9])(\..*)?", re.IGNORECASE)  # Windows can't store these
-UNSEEN = {"\u2028", "\u2029"} | {chr(c) for c in (*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0xFEFF)}
+UNSEEN = {"\u2028", "\u2029"} | {
+    chr(c) for c in (*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0xFEFF)
+}
 
 
 class Room(StrEnum):
@@ -59,7 +62,9 @@ class Place:
         return first if slash else ""
 
     def __str__(self) -> str:
-        return ids.redacted("/" + "/".join(part for part in (self.room.value, self.who, self.shipment, self.path) if part))
+        return ids.redacted(
+            "/" + "/".join(part for part in (self.room.value, self.who, self.shipment, self.path) if part)
+        )
 
 
 def resolve(path: bytes) -> tuple[str, ...]:
@@ -153,3 +158,8 @@ def slug(subject: str) -> str:
     """`subject` as it may stand in a folder's name: letters, digits and dashes, at most 40."""
     text = "".join(letter if letter.isalnum() else "-" for letter in unicodedata.normalize("NFC", subject))
     return re.sub(r"-+", "-", text)[:40].strip("-")
+
+
+def day(moment: float) -> str:
+    """The date in UTC, `2026-11-22`."""
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d")

@@ -47,9 +47,7 @@ class Policy:
     partial: tuple[str, ...] = field(
         default=("*.filepart", "*.part", "*.partial", ".in.*", "*.tmp", "*.inprogress", "*.uploading")
     )
-    litter: tuple[str, ...] = field(
-        default=(".DS_Store", "._*", "Thumbs.db", "desktop.ini", "~$*", ".*.swp", ".nfs*")
-    )
+    litter: tuple[str, ...] = field(default=(".DS_Store", "._*", "Thumbs.db", "desktop.ini", "~$*", ".*.swp", ".nfs*"))
 
     def is_partial(self, path: str) -> bool:
         """Whether the name says that it is not final: it never leaves, and its folder waits."""

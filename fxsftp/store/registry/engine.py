@@ -27,7 +27,7 @@ import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -320,9 +320,18 @@ class _SyncGroup:
 
 
 def _create_private(path: Path) -> None:
-    """SQLite gives the -wal and -shm the mode of the database, so it is enough that this one is born 0600."""
-    with suppress(FileExistsError):
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    """Make the file as private as its folder: 0660 if the group may write there (service and courier), else 0600.
+
+    SQLite gives the -wal and -shm the same mode.
+    """
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        return
+    try:
+        os.fchmod(descriptor, 0o600 | (path.parent.stat().st_mode & 0o060))  # whatever the umask is
+    finally:
+        os.close(descriptor)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,0 +1,42 @@
+"""The exchange: every rule about a shipment is applied here.
+
+Nothing on this floor knows SFTP, HTTP, mail or a terminal.  Time comes in as an argument, in seconds UTC.
+A method either returns with the registry committed, or raises and nothing happened.
+
+One drop's way through these rooms:  outbox (open_draft, close_draft)  →  dispatch (step)  →  notices
+(take_due)  →  inbox (open, read_done)  →  sent (find);  upkeep (sweep) ends it.
+"""
+
+from __future__ import annotations
+
+from fxsftp.exchange.bodies import Bodies
+from fxsftp.exchange.dispatch import Dispatch
+from fxsftp.exchange.holdings import Holdings, Keyring
+from fxsftp.exchange.inbox import Inbox
+from fxsftp.exchange.notices import Notices
+from fxsftp.exchange.outbox import Outbox
+from fxsftp.exchange.people import People
+from fxsftp.exchange.sent import SentRoom
+from fxsftp.exchange.upkeep import Upkeep
+
+__all__ = ["Exchange", "Holdings", "Keyring"]
+
+
+class Exchange:
+    """All rooms over one set of holdings."""
+
+    def __init__(self, holdings: Holdings, language: str = "en") -> None:
+        self._holdings = holdings
+        self.policy = holdings.policy
+        bodies = Bodies(holdings)
+        self.notices = Notices(holdings)
+        self.outbox = Outbox(holdings, bodies)
+        self.people = People(holdings, self.outbox, self.notices, language)
+        self.dispatch = Dispatch(holdings, bodies, self.outbox, self.notices)
+        self.inbox = Inbox(holdings, bodies, self.notices)
+        self.sent = SentRoom(holdings, bodies, self.notices)
+        self.upkeep = Upkeep(holdings, bodies, self.notices)
+
+    def close(self) -> None:
+        """Finish what is under way and let go of the stores."""
+        self._holdings.close()

@@ -1,0 +1,381 @@
+"""Dispatch: the one decider.  A drop that has settled becomes a shipment, exactly once.
+
+What takes long (merging, packing, deriving keys) is done first and counts for nothing; then one
+transaction compares and sets the drop's state and writes deliveries, locks and notices together.
+Any number of processes may call this at one time.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from fxsftp import seal
+from fxsftp.domain import ids, lifecycle
+from fxsftp.domain.lifecycle import FileState, ShipmentState
+from fxsftp.domain.model import File, Kind, LockKind, Shipment, Standing, User
+from fxsftp.errors import Conflict, Forged, FxError, RecipientUnknown, ShipmentUnknown, WrongState
+from fxsftp.exchange.bodies import Bodies
+from fxsftp.exchange.holdings import Holdings
+from fxsftp.exchange.manifest import Manifest, is_manifest, is_replaced
+from fxsftp.exchange.notices import Notices
+from fxsftp.exchange.outbox import Outbox
+
+log = logging.getLogger("fxsftp.exchange")
+
+DIRECT = 8  # files for which a scrypt header of their own is worth its 60 ms
+DOUBTS = "its end could not be checked"
+
+
+class Held(Exception):
+    """Why a drop can't leave: a word for the registry, a sentence for people."""
+
+    def __init__(self, cause: str, reason: str) -> None:
+        super().__init__(cause, reason)
+        self.cause = cause
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """One recipient's part, made before anybody decides."""
+
+    user: User
+    via: str
+    lock: LockKind
+    sealed_code: bytes | None
+    key_file: bytes | None
+    headers: Sequence[tuple[int, str, bytes]]  # file id, kind, header
+
+
+@dataclass(frozen=True)
+class Load:
+    """Everything of a shipment that is made beforehand."""
+
+    files: Sequence[File]
+    parcels: Sequence[Parcel]
+    recoveries: Sequence[tuple[int, bytes]]
+    pack: seal.Blob | None
+    packed: Sequence[tuple[int, int]]  # file id, where its body begins in the pack
+
+
+class Dispatch:
+    """Settled drops leave; stalled ones are held; what is held is told."""
+
+    def __init__(self, holdings: Holdings, bodies: Bodies, outbox: Outbox, notices: Notices) -> None:
+        self._holdings = holdings
+        self._registry = holdings.registry
+        self._policy = holdings.policy
+        self._bodies = bodies
+        self._outbox = outbox
+        self._notices = notices
+
+    def step(self, now: float) -> list[str]:
+        """Dispatch and hold whatever is due.  Answers one line for the log for each shipment that moved."""
+        self._outbox.beat(now)
+        self._merge_all()
+        done = []
+        for drop in self._registry.drops.in_states(ShipmentState.DROPPING):
+            if drop.progress + self._policy.hold <= now:
+                done += self._hold(drop, Held("stalled", self._stalled(drop)), now)
+        ready = [
+            drop for drop in self._registry.drops.in_states(ShipmentState.SETTLING) if self._has_settled(drop, now)
+        ]
+        for together in _leaving_together(ready):
+            done += self._leave(together, "settle", now)
+        return done
+
+    def send(self, user: User, folder: str | None, now: float) -> list[Shipment]:
+        """Dispatch without waiting for the quiet: one folder, or everything of this user that is complete.
+
+        Raises ShipmentUnknown when there is no such drop, Conflict when a file of it is still arriving.
+        """
+        self._merge_all()
+        drops = [
+            drop
+            for drop in self._registry.drops.in_states(*lifecycle.BEFORE_DISPATCH)
+            if drop.sender_id == user.id and (folder is None or _is_named(drop, folder))
+        ]
+        if folder is not None and not drops:
+            raise ShipmentUnknown(folder)
+        if folder is not None:
+            for drop in drops:
+                self._must_be_complete(drop)
+        complete = [drop for drop in drops if not self._registry.drops.waits(drop.id)]
+        for drop in complete:
+            if drop.state is ShipmentState.HELD:
+                self._outbox.changed(drop.id, now)
+        settled = [found for drop in complete if (found := self._registry.drops.find(drop.id))]
+        for together in _leaving_together(settled):
+            self._leave(together, "send", now)
+        gone = [self._registry.drops.find(drop.id) for drop in complete]
+        return [drop for drop in gone if drop]
+
+    def _must_be_complete(self, drop: Shipment) -> None:
+        for file in self._registry.drops.of_shipment(drop.id):
+            if file.state is FileState.DRAFT:
+                raise Conflict(f"{file.name!r} is not complete; resume it, or remove it")
+            if self._policy.is_partial(file.path):
+                raise Conflict(f"{file.name!r} has a name that says it is not; rename it, or remove it")
+
+    def release(self, shipment_id: str, who: str, now: float) -> None:
+        """What was held goes on, by an admin's word.  Raises ShipmentUnknown or WrongState."""
+        drop = self._registry.drops.find(shipment_id)
+        if drop is None:
+            raise ShipmentUnknown(shipment_id)
+        state = lifecycle.after(lifecycle.SHIPMENTS, drop.state, "release", f"{drop.id}")
+        self._must_be_complete(drop)
+        with self._registry.atomic():
+            if not self._registry.drops.step(drop, state, now, cause="released"):
+                raise WrongState(drop.id, "being changed", "released")
+            self._registry.record.tell(now, who, "released", shipment_id=drop.id)
+
+    # ---- has it settled?
+
+    def _has_settled(self, drop: Shipment, now: float) -> bool:
+        if drop.progress + self._policy.settle_loose > now or self._registry.drops.in_pieces(drop.id):
+            return False
+        files = self._registry.drops.of_shipment(drop.id)
+        quiet = self._policy.settle(
+            is_loose=drop.is_loose,
+            connected=self._registry.drops.connected(drop.id),
+            suspect=any(file.state is FileState.SUSPECT for file in files),
+        )
+        return drop.progress + quiet <= now
+
+    def _stalled(self, drop: Shipment) -> str:
+        waiting = [
+            file.name
+            for file in self._registry.drops.of_shipment(drop.id)
+            if file.state is FileState.DRAFT or self._policy.is_partial(file.path)
+        ]
+        return f"no progress, and not complete: {', '.join(waiting[:5])}{' …' if len(waiting) > 5 else ''}"
+
+    def _merge_all(self) -> None:
+        for file in self._registry.drops.to_merge():
+            try:
+                self._merge(file)
+            except Forged:
+                log.error("shipment %s: what was resumed does not verify", file.shipment_id)
+                drop = self._registry.drops.find(file.shipment_id)
+                if drop and drop.state is ShipmentState.SETTLING:
+                    self._hold(
+                        drop,
+                        Held("damaged", f"{file.name} was damaged on the exchange's disk; put it again"),
+                        drop.progress,
+                    )
+
+    def _merge(self, file: File) -> None:
+        """A resumed file becomes one body.  Whoever puts it again meanwhile wins."""
+        pieces = self._bodies.stored(file)
+        whole = self._holdings.bodies.create()
+        size, sha256 = seal.merge(pieces, self._bodies.draft_key(file), whole)
+        with self._registry.atomic():
+            current = self._registry.drops.file(file.id)
+            is_same = current is not None and current.progress == file.progress and current.state is file.state
+            if is_same:
+                self._registry.drops.change_file(
+                    file.id, blob=whole.id, body=seal.payload_size(size), size=size, sha256=sha256
+                )
+                old = [segment.blob for segment in self._registry.drops.segments(file.id)]
+                self._registry.drops.set_segments(file.id, [])
+        self._holdings.bodies.erase(*(old if is_same else [whole.id]))
+
+    # ---- leaving
+
+    def _leave(self, drops: Sequence[Shipment], event: str, now: float) -> list[str]:
+        """Those of one sender for one recipient that are ready together leave as one shipment."""
+        try:
+            load = self._load(drops)
+        except Held as held:
+            return [line for drop in drops for line in self._hold(drop, held, now)]
+        try:
+            self._commit(drops, load, event, now)
+        except _Overtaken:
+            self._unload(load)  # somebody changed it meanwhile; it will settle again
+            return []
+        except BaseException:
+            self._unload(load)
+            raise
+        self._bodies.forget_drop_key(*(drop.id for drop in drops))
+        self._holdings.ring()
+        return [f"{drops[0].id} dispatched to {', '.join(f'{p.user.email} by {p.lock}' for p in load.parcels)}"]
+
+    def _load(self, drops: Sequence[Shipment]) -> Load:
+        first = drops[0]
+        sender = self._registry.people.by_id(first.sender_id)
+        assert sender is not None
+        everything = [file for drop in drops for file in self._registry.drops.of_shipment(drop.id)]
+        self._check_manifests(everything)
+        files = [file for file in everything if not is_replaced(file)]
+        if not files:
+            raise Held("empty", "there is nothing in it but checksums")
+        if len(files) > self._policy.max_files:
+            raise Held("too many", f"it has more than {self._policy.max_files} files; send the rest as another")
+        receivers = self._receivers(sender, first.recipient)
+        keys = {file.id: self._bodies.draft_key(file) for file in files}
+        parcels = [self._parcel(user, via, lock, files, keys) for user, via, lock in receivers]
+        recovery = self._holdings.keys.recovery_lock
+        recoveries = [(file.id, seal.header_for(keys[file.id], recovery)) for file in files] if recovery else []
+        pack, packed = self._pack(files)
+        for file in files:
+            if file.blob:
+                self._holdings.bodies.commit(file.blob)
+        return Load(files, parcels, recoveries, pack, packed)
+
+    def _check_manifests(self, files: Sequence[File]) -> None:
+        for file in files:
+            if is_manifest(file):
+                problem = Manifest(self._bodies, file).problem(files)
+                if problem:
+                    raise Held("manifest", problem)
+
+    def _receivers(self, sender: User, address: str) -> list[tuple[User, str, LockKind]]:
+        recipient = self._registry.people.by_email(address)
+        if recipient is None:
+            raise Held("recipient", str(RecipientUnknown(address)))
+        if recipient.kind is not Kind.GROUP:
+            return [(recipient, "", self._lock_for(recipient, None))]
+        found = []
+        problem = Held("recipient", f"nobody in the group {address} can receive now")
+        for member in self._registry.people.members(recipient.id):
+            if member.id == sender.id:
+                continue
+            try:
+                found.append((member, recipient.email, self._lock_for(member, recipient.delivery)))
+            except Held as one:
+                problem = one
+        if not found:
+            raise problem
+        return found
+
+    def _lock_for(self, user: User, via: LockKind | None) -> LockKind:
+        if user.standing is Standing.INVITED:
+            raise Held("recipient", f"{user.email} has not registered yet")
+        if user.standing is not Standing.ACTIVE:
+            raise Held("recipient", f"{user.email} can't receive now; ask the operator")
+        has_key = any(key.opens for key in self._registry.people.keys(user.id))
+        lock = self._policy.lock_for(user, has_key, via)
+        if lock is LockKind.CODE and not user.phone:
+            raise Held("recipient", f"{user.email} has no phone number for the code; ask the operator to add it")
+        if lock is LockKind.KEYS and not has_key:
+            raise Held("recipient", f"{user.email} has no key that can open a shipment; ask the operator to add one")
+        return lock
+
+    def _parcel(self, user: User, via: str, lock: LockKind, files: Sequence[File], keys: dict[int, bytes]) -> Parcel:
+        if lock is LockKind.SESSION:
+            house = self._holdings.keys.house_key.lock
+            return Parcel(
+                user, via, lock, None, None,
+                [(file.id, "session", seal.header_for(keys[file.id], house)) for file in files],
+            )  # fmt: skip
+        if lock is LockKind.KEYS:
+            locks = [seal.SshLock(key.line) for key in self._registry.people.keys(user.id) if key.opens]
+            return Parcel(
+                user, via, lock, None, None,
+                [(file.id, "keys", seal.header_for(keys[file.id], *locks)) for file in files],
+            )  # fmt: skip
+        code = ids.new_code()
+        identity, key_file = seal.code_identity(code)
+        headers = [(file.id, "code", seal.header_for(keys[file.id], identity.lock)) for file in files]
+        if len(files) <= DIRECT:
+            headers += [(file.id, "direct", seal.header_for(keys[file.id], seal.CodeLock(code))) for file in files]
+        return Parcel(user, via, lock, self._sealed_for_courier(code), key_file, headers)
+
+    def _pack(self, files: Sequence[File]) -> tuple[seal.Blob | None, list[tuple[int, int]]]:
+        """Small bodies leave the registry, which the courier reads, for one blob that it does not reach."""
+        small = [file for file in files if file.in_row]
+        if not small:
+            return None, []
+        pack = self._holdings.bodies.create()
+        packed = []
+        for file in small:
+            body = self._registry.drops.small(file.id)
+            assert body is not None
+            packed.append((file.id, pack.size))
+            pack.append(body)
+        pack.sync()
+        self._holdings.bodies.commit(pack.id)
+        return pack, packed
+
+    def _unload(self, load: Load) -> None:
+        if load.pack:
+            self._holdings.bodies.erase(self._bodies.blob_id(load.pack))
+
+    def _commit(self, drops: Sequence[Shipment], load: Load, event: str, now: float) -> None:
+        first, others = drops[0], drops[1:]
+        rows, deliveries = self._registry.drops, self._registry.deliveries
+        state = lifecycle.after(lifecycle.SHIPMENTS, first.state, event, first.id)
+        with self._registry.atomic():
+            for drop in drops:
+                if not rows.step(drop, state, now):
+                    raise _Overtaken
+            for other in others:
+                for file in rows.of_shipment(other.id):
+                    rows.change_file(file.id, shipment_id=first.id)
+                self._registry.record.move(other.id, first.id)
+                rows.forget(other.id)
+            rows.change(first.id, sent=now, expires=now + self._policy.expiry, cause="", reason="")
+            codes = []
+            for file in rows.of_shipment(first.id):
+                trusted = file.state if file.state is not FileState.SUSPECT else FileState.COMPLETE
+                doubt = file.state is FileState.SUSPECT
+                rows.change_file(file.id, key=None, state=trusted, waits=0, connected=None)
+                if doubt:
+                    self._registry.record.tell(now, "exchange", "suspect", f"{file.name}: {DOUBTS}", first.id)
+            if load.pack:
+                for file_id, start in load.packed:
+                    rows.change_file(file_id, small=None, blob=self._bodies.blob_id(load.pack), start=start)
+            for file_id, header in load.recoveries:
+                deliveries.add_recovery(file_id, header)
+            sent = rows.find(first.id)
+            assert sent is not None
+            for parcel in load.parcels:
+                delivery_id = deliveries.add(first.id, parcel.user.id, parcel.via, parcel.lock, parcel.key_file)
+                for file_id, kind, header in parcel.headers:
+                    deliveries.add_lock(file_id, delivery_id, kind, header)
+                if parcel.sealed_code:
+                    codes.append((delivery_id, parcel.sealed_code))
+                self._notices.arrived(sent, delivery_id, parcel.user, parcel.lock, load.files, now)
+                self._registry.record.tell(
+                    now, "exchange", "dispatched", f"{parcel.user.email}: {parcel.lock}", first.id
+                )
+            if codes:  # first, and durable: a code without its shipment opens nothing and is swept after three days
+                self._holdings.secrets.keep_codes(codes, now)
+        # that commit was the moment of truth: before it there was a drop, now there is a shipment
+
+    def _sealed_for_courier(self, code: str) -> bytes:
+        lock = self._holdings.keys.courier_lock
+        if lock is None:
+            raise Held("keys", "the exchange has no courier key to seal codes to; ask the operator")
+        return seal.seal_small(code.encode(), lock)
+
+    def _hold(self, drop: Shipment, held: Held, now: float) -> list[str]:
+        state = lifecycle.after(lifecycle.SHIPMENTS, drop.state, "hold", drop.id)
+        with self._registry.atomic():
+            if not self._registry.drops.step(drop, state, now, held.cause, held.reason):
+                return []
+            self._registry.record.tell(now, "exchange", "held", held.reason, drop.id)
+            self._notices.to_sender("held", drop, now, reason=held.reason)
+        self._holdings.ring()
+        return [f"{drop.id} held: {held.cause}"]
+
+
+class _Overtaken(FxError):
+    """The drop was changed while it was made ready."""
+
+    temporary = True
+
+
+def _leaving_together(drops: Iterable[Shipment]) -> list[list[Shipment]]:
+    """Folders each by itself; loose files of one sender for one recipient together, unless two bear one name."""
+    bundles: dict[tuple[int, str, str, str], list[Shipment]] = {}
+    for drop in drops:
+        apart = drop.folder and drop.id
+        bundles.setdefault((drop.sender_id, drop.recipient, drop.subject, apart), []).append(drop)
+    return list(bundles.values())
+
+
+def _is_named(drop: Shipment, folder: str) -> bool:
+    return folder.strip("/") in (drop.folder, f"{drop.who}/{drop.folder}", f"outbox/{drop.who}/{drop.folder}", drop.id)

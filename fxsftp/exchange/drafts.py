@@ -1,0 +1,304 @@
+"""One file while it is written: a draft is one OPEN's own, and lives until its CLOSE.
+
+Bytes go from here straight into the seal; rows follow.  `write` and `wish` may run in an event loop:
+they never wait for the registry, and a row that a new segment needs is written as a chore.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import cast
+
+from fxsftp import seal
+from fxsftp.domain.model import Entry, File, Wishes
+from fxsftp.errors import Incomplete, NoSuchPlace, NotReadable, NotYours, OverQuota
+from fxsftp.exchange.holdings import Holdings
+from fxsftp.store.registry.drops import SegmentRow
+from fxsftp.store.vault import Blob
+
+TYPICAL_BLOCKS = (30_000,)  # curl's; everybody else's block is a multiple of 1024
+MODE_MASK = 0o777  # setuid, setgid and sticky mean nothing here
+
+
+class Draft:
+    """One OPEN for writing.
+
+    `base` is what it may take up: an earlier, undispatched file at the same place with its key and its
+    stored segments.  The first write decides: at 0 the file begins anew, further on it is resumed.
+    """
+
+    def __init__(
+        self,
+        holdings: Holdings,
+        file: File,
+        file_key: bytes,
+        *,
+        base: tuple[File, bytes, Sequence[seal.Stored]] | None,
+        keeps: bool,
+        refusal: Exception | None,
+        appends: bool,
+        allowance: int,
+        now: float,
+    ) -> None:
+        self.file = file
+        self.session = file.writer or ""
+        self.announced = file.announced
+        self.mtime: float | None = None
+        self.mode = file.mode
+        self.is_touched = not keeps
+        self.is_lost = False
+        self.last_write = now
+        self.moved = False
+        self._holdings = holdings
+        self._refusal = refusal
+        self._appends = appends
+        self._shift = 0
+        self._allowance = allowance
+        self._chores: list[Future[None]] = []
+        self._largest = self._last = self._writes = 0
+        self._fresh_key = file_key
+        self._base = base
+        self._sealing = self._begin(base[1], base[2]) if base else self._begin(file_key)
+        if base and file.announced is not None:
+            self._check_quota(file.announced)
+
+    def _begin(self, file_key: bytes, stored: Sequence[seal.Stored] = ()) -> seal.Draft:
+        return seal.Draft(file_key, self._new_blob, stored, self._holdings.policy.ahead, name=self.file.name)
+
+    # ---- what a session does with it
+
+    @property
+    def size(self) -> int:
+        """What stat shows: the bytes there are without a hole."""
+        return self._sealing.size
+
+    @property
+    def ahead(self) -> int:
+        """Bytes held in memory beyond the frontier."""
+        return self._sealing.ahead_bytes
+
+    def write(self, offset: int, data: bytes | memoryview) -> None:
+        """Take a part of the file.
+
+        Raises AlreadySent or NotYours when there is nothing to resume, Rewritten, TooFarAhead, OverQuota
+        or StoreFull; what had arrived before stays.
+        """
+        self._alive()
+        if not self.is_touched:
+            offset = self._decide(offset)
+        offset += self._shift
+        count = len(data)
+        if offset + count > self._allowance:
+            raise OverQuota(self._holdings.policy.quota, self._holdings.policy.quota - self._allowance)
+        self._sealing.write(offset, data)
+        self._last = count
+        self._writes += 1
+        self._largest = max(self._largest, count)
+        self.moved = True
+
+    def _decide(self, offset: int) -> int:
+        if self._appends and self._base and offset < self._sealing.size:
+            self._shift = self._sealing.size  # the client trusts the server to append, as the draft says APPEND does
+        elif offset == 0:
+            self._anew()
+            return offset
+        elif self._refusal:
+            raise self._refusal
+        self._resume()
+        return offset
+
+    def _anew(self) -> None:
+        self.is_touched = True
+        if self._base:
+            self._base = None
+            self._sealing = self._begin(self._fresh_key)
+
+    def _resume(self) -> None:
+        """Take over the row of what is resumed; the row made for this OPEN goes."""
+        self.is_touched = True
+        if self._base is None:
+            return
+        placeholder, (base, _, _) = self.file, self._base
+        self._base = None
+        self.file = base
+        self._chores.append(self._holdings.later(self._take_over, placeholder.id, base.id, self.announced))
+
+    def _take_over(self, placeholder: int, base: int, announced: int | None) -> None:
+        drops = self._holdings.registry.drops
+        with self._holdings.registry.atomic(durable=False):
+            drops.forget_file(placeholder)
+            drops.change_file(
+                base, state="draft", waits=1, writer=self.session, connected=self.session, announced=announced
+            )
+
+    def read(self, offset: int, count: int) -> bytes:
+        """What this very session wrote; editors look.  Raises NotReadable where that can't be had."""
+        self._alive()
+        if not self.is_touched:
+            raise NotReadable(self.file.name)
+        return self._sealing.read(offset, count)
+
+    def wish(self, wishes: Wishes) -> None:
+        """FSETSTAT: times and mode are remembered, a size is kept to."""
+        self._alive()
+        if wishes.mode is not None:
+            self.mode = wishes.mode & MODE_MASK
+        if wishes.mtime is not None:
+            self.mtime = wishes.mtime
+        if wishes.size is not None:
+            self._resize(wishes.size, is_the_sources=wishes.mtime is not None)
+
+    def truncate(self, size: int) -> None:
+        """Let the file end at `size`; a larger one is an announcement that CLOSE checks."""
+        self._alive()
+        self._resize(size, is_the_sources=False)
+
+    def _resize(self, size: int, *, is_the_sources: bool) -> None:
+        if size == self._sealing.end and not self.is_touched:
+            return
+        if size == 0 and not self.is_touched:
+            self._anew()
+        elif not self.is_touched:
+            if self._refusal:
+                raise self._refusal
+            self._resume()
+        if size > self._sealing.end:
+            self._check_quota(size)
+            self.announced = size
+        else:
+            self._sealing.truncate(size)
+            # OpenSSH's put says where an interrupt cut it by the same request, and without times; that is no promise.
+            self.announced = size if is_the_sources else None
+        self.moved = True
+
+    def _check_quota(self, size: int) -> None:
+        if size > self._allowance:
+            raise OverQuota(self._holdings.policy.quota, self._holdings.policy.quota - self._allowance)
+
+    def entry(self) -> Entry:
+        """What FSTAT shows."""
+        return Entry(
+            self.file.path.rpartition("/")[2], False, self.size, self.mtime or self.file.mtime, self.mode, True
+        )
+
+    # ---- what the outbox does with it
+
+    @property
+    def looks_cut(self) -> bool:
+        """Whether the end looks as an interrupt would leave it: no size was announced, the last block is a full one.
+
+        Ctrl-C in OpenSSH's sftp sends a genuine CLOSE after a part of the file, and nothing else tells.
+        """
+        if self.announced is not None or not self._writes or self._last < self._largest:
+            return False
+        return self._writes > 1 or self._last % 1024 == 0 or self._last in TYPICAL_BLOCKS
+
+    def finish(self) -> seal.Sealed:
+        """All bytes durable.  Raises Incomplete or Gap; then what has arrived can be resumed."""
+        self._alive()
+        if self.announced is not None and self._sealing.end < self.announced:
+            raise Incomplete(self.file.name, self._sealing.end, self.announced)
+        sealed = self._sealing.finish()
+        self.settle_chores()
+        return sealed
+
+    def suspend(self) -> list[SegmentRow]:
+        """The session is gone: what lies in segments is durable when this returns."""
+        self.is_lost = True
+        stored = self._sealing.suspend()
+        self.settle_chores()
+        return rows_of(stored)
+
+    def abandon(self) -> None:
+        """It was removed or replaced; nothing of it counts."""
+        self.is_lost = True
+
+    def erase_blobs(self) -> None:
+        """The blobs that nothing refers to any more."""
+        ids = [cast("Blob", blob).id for blob in self._sealing.dropped]
+        if ids:
+            self._holdings.bodies.erase(*ids)
+            self._sealing.dropped.clear()
+
+    def sync(self) -> None:
+        """fsync@openssh.com: what lies in segments is durable when this returns; the rest is at CLOSE."""
+        self._alive()
+        for stored in self._sealing.stored:
+            if stored.blob is not None:
+                stored.blob.sync()
+
+    @property
+    def flushed(self) -> int:
+        """What a resume would find."""
+        return self._sealing.flushed
+
+    def settle_chores(self) -> None:
+        """Wait for the rows that were still on their way."""
+        chores, self._chores = self._chores, []
+        for chore in chores:
+            chore.result()
+
+    def _alive(self) -> None:
+        if self.is_lost:
+            raise NotYours(self.file.name)
+
+    def _new_blob(self, start_chunk: int) -> seal.Blob:
+        blob = self._holdings.bodies.create()
+        before = rows_of(self._sealing.stored)
+        row = SegmentRow(blob.id, start_chunk, False)
+        self._chores.append(self._holdings.later(self._note_segments, self.file.id, [*before, row]))
+        return blob
+
+    def _note_segments(self, file_id: int, segments: list[SegmentRow]) -> None:
+        """Without this row a resume after kill -9 would not find the segment; it need not wait for a sync."""
+        with self._holdings.registry.atomic(durable=False):
+            if self._holdings.registry.drops.file(file_id) is None:
+                raise NoSuchPlace(self.file.name)
+            self._holdings.registry.drops.set_segments(file_id, segments)
+
+
+def rows_of(stored: Sequence[seal.Stored]) -> list[SegmentRow]:
+    """Segments as their rows."""
+    return [
+        SegmentRow(cast("Blob", one.blob).id, one.start_chunk, one.sealed) for one in stored if one.blob is not None
+    ]
+
+
+class Litter:
+    """What desktops leave behind: taken, counted, thrown away."""
+
+    def __init__(self, file: File) -> None:
+        self.file = file
+        self.size = file.size
+        self.ahead = 0
+        self.mtime: float | None = None
+        self.mode = file.mode
+        self.session = file.writer or ""
+
+    def write(self, offset: int, data: bytes | memoryview) -> None:
+        """Taken for what it is."""
+        self.size = max(self.size, offset + len(data))
+
+    def read(self, offset: int, count: int) -> bytes:
+        """Nothing was kept."""
+        raise NotReadable(self.file.name)
+
+    def truncate(self, size: int) -> None:
+        """As asked."""
+        self.size = size
+
+    def wish(self, wishes: Wishes) -> None:
+        """Remembered as for any file."""
+        if wishes.size is not None:
+            self.size = wishes.size
+        if wishes.mtime is not None:
+            self.mtime = wishes.mtime
+        if wishes.mode is not None:
+            self.mode = wishes.mode & MODE_MASK
+
+    def entry(self) -> Entry:
+        """What FSTAT shows."""
+        return Entry(
+            self.file.path.rpartition("/")[2], False, self.size, self.mtime or self.file.mtime, self.mode, True
+        )

@@ -1,0 +1,82 @@
+"""What the rooms of the exchange work with: the stores, the keys, the policy.  No rule stands here."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import ParamSpec
+
+from fxsftp import seal
+from fxsftp.domain.policy import Policy
+from fxsftp.errors import Unavailable
+from fxsftp.store.registry import Registry
+from fxsftp.store.secrets import Secrets
+from fxsftp.store.vault import Vault
+
+log = logging.getLogger("fxsftp.exchange")
+
+P = ParamSpec("P")
+
+
+@dataclass(frozen=True)
+class Keyring:
+    """The keys that this process holds, and no others.
+
+    The service that reads the vault has the house key and only the *recipient* of the courier key: it
+    can write a code but not read it back.  The courier has its key, and opens no body.
+    """
+
+    house: seal.Identity | None = None
+    courier: seal.Identity | None = None
+    courier_lock: seal.X25519Lock | None = None
+    recovery_lock: seal.X25519Lock | None = None
+    running: bytes = field(default_factory=lambda: seal.random_bytes(32), repr=False)
+
+    @property
+    def house_key(self) -> seal.Identity:
+        """Raises Unavailable in a process that does not have it."""
+        if self.house is None:
+            raise Unavailable("this process does not hold the house key")
+        return self.house
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """The stores, the keys, the policy, and the bell that wakes the courier."""
+
+    registry: Registry
+    secrets: Secrets
+    vault: Vault | None
+    keys: Keyring
+    policy: Policy
+    ring: Callable[[], None]
+    _chores: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(max_workers=1, thread_name_prefix="chores")
+    )
+
+    @property
+    def bodies(self) -> Vault:
+        """The vault.  Raises Unavailable in a process that does not reach it."""
+        if self.vault is None:
+            raise Unavailable("this process does not reach the vault")
+        return self.vault
+
+    def later(self, chore: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> Future[None]:
+        """Do it soon, in another thread, one after the other: rows that a byte on its way can't wait for."""
+
+        def run() -> None:
+            try:
+                chore(*args, **kwargs)
+            except Exception:
+                log.exception("a chore failed: %s", getattr(chore, "__qualname__", chore))
+                raise
+
+        return self._chores.submit(run)
+
+    def close(self) -> None:
+        """Finish the chores, then let go of the stores."""
+        self._chores.shutdown(wait=True)
+        self.registry.close()
+        self.secrets.close()

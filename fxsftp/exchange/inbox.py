@@ -1,0 +1,483 @@
+"""The inbox: what a recipient sees of a shipment, opens, reads and removes.
+
+Files are offered in one of two forms: `name` in plain where this user may have it so, `name.age` where it
+is locked.  Both can be fetched when both can be made; one of them is listed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from fxsftp import seal
+from fxsftp.domain import ids, lifecycle
+from fxsftp.domain.addresses import hint
+from fxsftp.domain.lifecycle import READABLE, DeliveryState, ShipmentState
+from fxsftp.domain.model import Delivery, Entry, File, LockKind, Shipment, User
+from fxsftp.domain.places import Place
+from fxsftp.errors import (
+    CannotOpen,
+    IsAFolder,
+    NoSuchPlace,
+    NotAFolder,
+    NotEmpty,
+    NotOpen,
+    OpeningClosed,
+    WrongCode,
+)
+from fxsftp.exchange.bodies import PIECE, Bodies
+from fxsftp.exchange.holdings import Holdings
+from fxsftp.exchange.manifest import is_replaced
+from fxsftp.exchange.notices import Notices, folder_name
+from fxsftp.seal.primitives import box, unbox
+from fxsftp.seal.stream import ReadAt
+
+LETTER, SUMS, KEY = "SHIPMENT.txt", "SHA256SUMS", "KEY.age"
+RENDERED = (LETTER, SUMS, KEY)
+FILE_MODE, FOLDER_MODE = 0o444, 0o555
+PLAIN, AGE = "plain", "age"
+
+
+@dataclass(frozen=True)
+class Letter:
+    """What SHIPMENT.txt says; the words are the front's."""
+
+    shipment: Shipment
+    folder: str
+    sender: str
+    sender_name: str
+    via: str
+    files: Sequence[tuple[str, int]]
+    lock: LockKind
+    is_open: bool
+    direct: bool
+    phone_hint: str
+
+
+@dataclass(frozen=True)
+class Offer:
+    """One file of a delivery in one form."""
+
+    file: File
+    form: str
+    kind: str  # of the lock whose header goes before the body; empty in plain
+    name: str
+    size: int
+
+
+class Reading:
+    """One file open for reading.  `read` may run in an event loop: it reads from the page cache and unseals."""
+
+    def __init__(
+        self,
+        entry: Entry,
+        size: int,
+        read_at: ReadAt,
+        *,
+        delivery: Delivery | None = None,
+        offer: Offer | None = None,
+        on_first: Callable[[], None] | None = None,
+    ) -> None:
+        self.entry = entry
+        self.size = size
+        self.delivery = delivery
+        self.offer = offer
+        self.spans: list[tuple[int, int]] = []
+        self._read_at = read_at
+        self._on_first = on_first
+
+    def read(self, offset: int, count: int) -> bytes:
+        """Up to `count` bytes; none at the end.  Raises Forged when the stored body does not verify."""
+        data = self._read_at(offset, min(count, max(0, self.size - offset)))
+        if self._on_first:
+            self._on_first()
+            self._on_first = None
+        end = offset + len(data)
+        if self.spans and self.spans[-1][1] == offset:
+            self.spans[-1] = (self.spans[-1][0], end)
+        else:
+            self.spans.append((offset, end))
+        return data
+
+
+class Inbox:
+    """One room."""
+
+    def __init__(self, holdings: Holdings, bodies: Bodies, notices: Notices) -> None:
+        self._holdings = holdings
+        self._registry = holdings.registry
+        self._bodies = bodies
+        self._notices = notices
+        self._stretching = threading.BoundedSemaphore(2)  # scrypt takes 32 MiB and 60 ms each
+
+    # ---- looking
+
+    def list(self, user: User, now: float) -> Sequence[Entry]:
+        """The shipments that wait for this user, each a folder."""
+        found = []
+        for delivery in self._registry.deliveries.inbox(user.id):
+            shipment = self._registry.drops.find(delivery.shipment_id)
+            if shipment and _is_there(shipment, now):
+                found.append(_folder(folder_name(shipment), shipment.sent or shipment.made))
+        return found
+
+    def stat(self, user: User, place: Place, now: float) -> Entry:
+        """What stands at a place in the inbox, in either form.  SHIPMENT.txt has size -1: its words are the front's."""
+        delivery, shipment = self._delivery(user, place, now)
+        if not place.path:
+            return _folder(folder_name(shipment), shipment.sent or shipment.made)
+        hidden = self._registry.deliveries.hidden(delivery.id)
+        if place.path in RENDERED and place.path not in hidden:
+            rendered = self._rendered(delivery, shipment, now, hidden).get(place.path)
+            if rendered:
+                return rendered
+        offer = self._offer(delivery, shipment, place.path, now)
+        if offer and offer.file.name not in hidden:
+            return _entry(offer)
+        if self._registry.drops.has_below(shipment.id, shipment.path_of(place.path)):
+            return _folder(place.name, shipment.sent or shipment.made)
+        raise NoSuchPlace(str(place))
+
+    def list_folder(self, user: User, place: Place, now: float) -> Sequence[Entry]:
+        """What a shipment's folder holds, each file in the form in which it is offered."""
+        delivery, shipment = self._delivery(user, place, now)
+        if place.path and not self.stat(user, place, now).is_folder:
+            raise NotAFolder(place.name)
+        hidden = self._registry.deliveries.hidden(delivery.id)
+        entries = {} if place.path else self._rendered(delivery, shipment, now, hidden)
+        prefix = f"{place.path}/" if place.path else ""
+        for offer in self._offers(delivery, shipment, now):
+            if not offer.name.startswith(prefix) or offer.file.name in hidden:
+                continue
+            first, slash, _ = offer.name.removeprefix(prefix).partition("/")
+            entries.setdefault(first, _folder(first, shipment.sent or shipment.made) if slash else _entry(offer, first))
+        return [entries[name] for name in sorted(entries)]
+
+    def letter(self, user: User, place: Place, now: float) -> Letter:
+        """What is to be said in SHIPMENT.txt."""
+        delivery, shipment = self._delivery(user, place, now)
+        sender = self._registry.people.by_id(shipment.sender_id)
+        assert sender is not None
+        offers = self._offers(delivery, shipment, now)
+        return Letter(
+            shipment,
+            folder_name(shipment),
+            sender.email,
+            sender.name,
+            delivery.via,
+            [(offer.name, offer.file.size) for offer in offers],
+            delivery.lock,
+            self._is_open(delivery, now),
+            any(offer.kind == "direct" for offer in offers),
+            hint(user.phone),
+        )
+
+    def _delivery(self, user: User, place: Place, now: float) -> tuple[Delivery, Shipment]:
+        delivery = self._registry.deliveries.for_user(user.id, place.shipment)
+        shipment = self._registry.drops.find(place.shipment)
+        if delivery and shipment and _is_there(shipment, now):
+            is_hidden = "" in self._registry.deliveries.hidden(delivery.id)
+            if (delivery.state in READABLE or delivery.state is DeliveryState.REMOVED) and not is_hidden:
+                return delivery, shipment
+        raise NoSuchPlace(str(place))
+
+    def _files(self, shipment: Shipment) -> Sequence[File]:
+        return [file for file in self._registry.drops.of_shipment(shipment.id) if not is_replaced(file)]
+
+    def _rendered(self, delivery: Delivery, shipment: Shipment, now: float, hidden: set[str]) -> dict[str, Entry]:
+        when = shipment.sent or shipment.made
+        offers = self._offers(delivery, shipment, now)
+        sums = sum(len(offer.name.encode()) + 67 for offer in offers)  # 64 digits, two blanks, a newline
+        found = {LETTER: Entry(LETTER, False, -1, when, FILE_MODE), SUMS: Entry(SUMS, False, sums, when, FILE_MODE)}
+        if any(offer.kind == "code" for offer in offers):
+            key_file = self._registry.deliveries.key_file(delivery.id) or b""
+            found[KEY] = Entry(KEY, False, len(key_file), when, FILE_MODE)
+        return {name: entry for name, entry in found.items() if name not in hidden}
+
+    # ---- the two forms
+
+    def _offers(self, delivery: Delivery, shipment: Shipment, now: float) -> Sequence[Offer]:
+        """Each file as it is listed."""
+        in_plain = self._is_in_plain(delivery, now)
+        sizes = self._registry.deliveries.header_sizes(delivery.id)
+        return [
+            _in_plain(file) if in_plain else _in_age(file, sizes.get(file.id, {})) for file in self._files(shipment)
+        ]
+
+    def _offer(self, delivery: Delivery, shipment: Shipment, name: str, now: float) -> Offer | None:
+        """By the name it is listed under, else by that of its other form."""
+        plain, age = self._file(shipment, name), None
+        if name.endswith(".age") and delivery.lock is not LockKind.SESSION:
+            age = self._file(shipment, name.removesuffix(".age"))
+        if plain and (age is None or self._is_in_plain(delivery, now)):
+            return _in_plain(plain)
+        return _in_age(age, self._registry.deliveries.header_size(age.id, delivery.id)) if age else None
+
+    def _file(self, shipment: Shipment, name: str) -> File | None:
+        file = self._registry.drops.sent_file(shipment.id, shipment.path_of(name))
+        return None if file is None or is_replaced(file) else file
+
+    def _is_in_plain(self, delivery: Delivery, now: float) -> bool:
+        return delivery.lock is LockKind.SESSION or self._is_open(delivery, now)
+
+    # ---- reading
+
+    def open(self, user: User, place: Place, now: float) -> Reading:
+        """A file for reading.  Raises NotOpen for the plain form of what is locked."""
+        delivery, shipment = self._delivery(user, place, now)
+        if not place.path:
+            raise IsAFolder(place.name)
+        hidden = self._registry.deliveries.hidden(delivery.id)
+        if place.path in RENDERED and place.path in self._rendered(delivery, shipment, now, hidden):
+            text = self._sums(delivery, shipment, now) if place.path == SUMS else None
+            data = text if text is not None else self._registry.deliveries.key_file(delivery.id) or b""
+            when = shipment.sent or shipment.made
+            return Reading(Entry(place.path, False, len(data), when, FILE_MODE), len(data), seal.bytes_at(data))
+        offer = self._offer(delivery, shipment, place.path, now)
+        if offer is None or offer.file.name in hidden or delivery.state not in READABLE:
+            if self.stat(user, place, now).is_folder:
+                raise IsAFolder(place.name)
+            raise NoSuchPlace(str(place))
+
+        def first() -> None:
+            self._holdings.later(self._opened, delivery.id, now)
+
+        return Reading(
+            _entry(offer),
+            offer.size,
+            self._reader(delivery, offer, now),
+            delivery=delivery,
+            offer=offer,
+            on_first=first if delivery.state is DeliveryState.WAITING else None,
+        )
+
+    def _reader(self, delivery: Delivery, offer: Offer, now: float) -> ReadAt:
+        read_at = self._bodies.read_at(offer.file)
+        found = self._registry.deliveries.header(offer.file.id, delivery.id, *((offer.kind,) if offer.kind else ()))
+        if offer.form == AGE:
+            assert found is not None
+            return seal.age_read(found[1], read_at, offer.file.body)
+        return seal.Unsealer(read_at, self._file_key(delivery, offer, now), offer.file.body).read
+
+    def _file_key(self, delivery: Delivery, offer: Offer, now: float) -> bytes:
+        """The key of a file that this user may have in plain."""
+        if delivery.lock is LockKind.SESSION:
+            kind, identity = "session", self._holdings.keys.house_key
+        else:
+            opening = self._registry.deliveries.opening(delivery.id, now)
+            if opening is None or delivery.lock is not LockKind.CODE:
+                raise NotOpen(offer.file.name, delivery.shipment_id)
+            kind, identity = "code", seal.Identity(unbox(self._holdings.keys.running, opening))
+        found = self._registry.deliveries.header(offer.file.id, delivery.id, kind)
+        assert found is not None
+        return seal.open_header(found[1], [identity])[0]
+
+    def _opened(self, delivery_id: int, now: float) -> None:
+        with self._registry.atomic():
+            self._step(delivery_id, "open", now, opened=now)
+
+    def _step(self, delivery_id: int, event: str, now: float, **columns: float | None) -> bool:
+        """One step of a delivery, if its table has it; answers whether it was taken."""
+        delivery = self._registry.deliveries.find(delivery_id)
+        if delivery is None or not any(
+            step.event == event and delivery.state in step.states for step in lifecycle.DELIVERIES
+        ):
+            return False
+        state = lifecycle.after(lifecycle.DELIVERIES, delivery.state, event)
+        if not self._registry.deliveries.step(delivery, state, **columns):
+            return False
+        user = self._registry.people.by_id(delivery.user_id)
+        assert user is not None
+        self._registry.record.tell(now, user.email, state.value, shipment_id=delivery.shipment_id)
+        return True
+
+    def read_done(self, reading: Reading, now: float) -> None:
+        """Closed or lost: what was sent of it counts.  With the last byte of the last file, it is collected."""
+        delivery, offer = reading.delivery, reading.offer
+        if delivery is None or offer is None or not reading.spans:
+            return
+        deliveries = self._registry.deliveries
+        with self._registry.atomic():
+            current = deliveries.find(delivery.id)
+            if current is None or current.state not in READABLE:
+                return
+            spans = _merged([*deliveries.spans(delivery.id, offer.file.id, offer.form), *reading.spans])
+            whole = not offer.size or (len(spans) == 1 and spans[0][0] == 0 and spans[0][1] >= offer.size)
+            deliveries.set_spans(delivery.id, offer.file.id, offer.form, spans, whole)
+            self._step(delivery.id, "open", now, opened=now)
+            shipment = self._registry.drops.find(delivery.shipment_id)
+            assert shipment is not None
+            missing = self._registry.drops.count_sent(shipment.id, shipment.path_of(SUMS)) - deliveries.whole(
+                delivery.id
+            )
+            if missing <= 0 and self._step(delivery.id, "collect", now, collected=now):
+                recipient = self._registry.people.by_id(delivery.user_id)
+                assert recipient is not None
+                self._notices.to_sender("collected", shipment, now, recipient=recipient.email)
+        self._holdings.ring()
+
+    # ---- hashes
+
+    def hash_of(self, user: User, place: Place, now: float) -> str:
+        """SHA-256, in hex, of a file as this user could download it.  Does not count as reading."""
+        delivery, shipment = self._delivery(user, place, now)
+        offer = self._offer(delivery, shipment, place.path, now)
+        if offer is None:
+            raise NoSuchPlace(str(place))
+        if offer.form == PLAIN:
+            self._file_key(delivery, offer, now)
+        return self._hash(delivery, offer)
+
+    def _hash(self, delivery: Delivery, offer: Offer) -> str:
+        if offer.form == PLAIN:
+            assert offer.file.sha256 is not None  # known since it was merged, at the latest
+            return offer.file.sha256
+        known = self._registry.deliveries.lock_hash(offer.file.id, delivery.id, offer.kind)
+        if known:
+            return known
+        found = self._registry.deliveries.header(offer.file.id, delivery.id, offer.kind)
+        assert found is not None
+        digest, read_at = hashlib.sha256(found[1]), self._bodies.read_at(offer.file)
+        for offset in range(0, offer.file.body, PIECE):
+            digest.update(read_at(offset, PIECE))
+        with self._registry.atomic(durable=False):
+            self._registry.deliveries.set_lock_hash(offer.file.id, delivery.id, offer.kind, digest.hexdigest())
+        return digest.hexdigest()
+
+    def _sums(self, delivery: Delivery, shipment: Shipment, now: float) -> bytes:
+        lines = [f"{self._hash(delivery, offer)}  {offer.name}\n" for offer in self._offers(delivery, shipment, now)]
+        return "".join(lines).encode()
+
+    # ---- opening
+
+    def is_open(self, user: User, shipment_id: str, now: float) -> bool:
+        """Whether this user has given the code, less than 15 minutes ago."""
+        delivery = self._registry.deliveries.for_user(user.id, shipment_id)
+        return delivery is not None and self._is_open(delivery, now)
+
+    def _is_open(self, delivery: Delivery, now: float) -> bool:
+        return delivery.lock is LockKind.CODE and self._registry.deliveries.opening(delivery.id, now) is not None
+
+    def open_with_code(self, user: User, shipment_id: str, typed: str, now: float) -> None:
+        """Open a shipment for this user, in all of their sessions, for 15 minutes.
+
+        Raises WrongCode, the same for a wrong code and for no such shipment, and OpeningClosed after five wrong
+        codes in a row, of which the owner is told.
+        """
+        delivery = self._registry.deliveries.for_user(user.id, shipment_id)
+        shipment = self._registry.drops.find(shipment_id)
+        if delivery and delivery.closed_until and delivery.closed_until > now:
+            raise OpeningClosed(shipment_id, max(1, round((delivery.closed_until - now) / 60)))
+        is_there = shipment is not None and _is_there(shipment, now) and delivery is not None
+        key_file = self._registry.deliveries.key_file(delivery.id) if delivery and is_there else None
+        code = ids.normal_code(typed)
+        identity = self._try(key_file, code) if code else None
+        if delivery is None or delivery.state not in READABLE or key_file is None:
+            raise WrongCode(shipment_id)
+        if identity is None:
+            self._count_wrong(user, delivery, now)
+            raise WrongCode(shipment_id)
+        policy = self._holdings.policy
+        with self._registry.atomic():
+            self._registry.deliveries.change(delivery.id, wrong=0, closed_until=None)
+            boxed = box(self._holdings.keys.running, identity.secret)
+            self._registry.deliveries.set_opening(delivery.id, now + policy.opening, boxed)
+            self._registry.record.tell(now, user.email, "opened with the code", shipment_id=shipment_id)
+            self._step(delivery.id, "open", now, opened=now)
+
+    def _try(self, key_file: bytes | None, code: str) -> seal.Identity | None:
+        """One scrypt, also where there is nothing to open: the time tells nothing."""
+        with self._stretching:
+            if key_file is None:
+                seal.code_identity(code)
+                return None
+            try:
+                return seal.open_key_file(key_file, code)
+            except CannotOpen:
+                return None
+
+    def _count_wrong(self, user: User, delivery: Delivery, now: float) -> None:
+        policy = self._holdings.policy
+        with self._registry.atomic():
+            wrong = self._registry.deliveries.count_wrong(delivery.id)
+            self._registry.record.tell(now, user.email, "wrong code", shipment_id=delivery.shipment_id)
+            if wrong < policy.wrong_codes:
+                return
+            self._registry.deliveries.change(delivery.id, wrong=0, closed_until=now + policy.closed)
+            shipment = self._registry.drops.find(delivery.shipment_id)
+            assert shipment is not None
+            self._notices.to_recipient("wrong_codes", shipment, delivery, now)
+            self._registry.record.tell(now, "exchange", "opening closed", user.email, delivery.shipment_id)
+        self._holdings.ring()
+
+    # ---- removing
+
+    def remove(self, user: User, place: Place, now: float) -> None:
+        """Hide one file from this recipient.  With the last one the delivery is REMOVED."""
+        delivery, shipment = self._delivery(user, place, now)
+        entry = self.stat(user, place, now)
+        if entry.is_folder:
+            raise IsAFolder(place.name)
+        offer = self._offer(delivery, shipment, place.path, now)
+        with self._registry.atomic():
+            self._registry.deliveries.hide(delivery.id, [offer.file.name if offer else place.path])
+            hidden = self._registry.deliveries.hidden(delivery.id)
+            if all(file.name in hidden for file in self._files(shipment)):
+                self._removed(user, delivery, shipment, now)
+        self._holdings.ring()
+
+    def remove_folder(self, user: User, place: Place, now: float) -> None:
+        """Only one whose files were all removed; the rendered ones don't count."""
+        delivery, shipment = self._delivery(user, place, now)
+        if place.path:
+            if any(name for name in self.list_folder(user, place, now)):
+                raise NotEmpty(place.name)
+            return
+        hidden = self._registry.deliveries.hidden(delivery.id)
+        if not all(file.name in hidden for file in self._files(shipment)):
+            raise NotEmpty(place.name)
+        with self._registry.atomic():
+            self._registry.deliveries.hide(delivery.id, [""])
+
+    def _removed(self, user: User, delivery: Delivery, shipment: Shipment, now: float) -> None:
+        current = self._registry.deliveries.find(delivery.id)
+        if (
+            current
+            and self._step(delivery.id, "remove", now, ended=now)
+            and current.state is not DeliveryState.COLLECTED
+        ):
+            self._notices.to_sender("removed_unread", shipment, now, recipient=user.email)
+
+
+def _is_there(shipment: Shipment, now: float) -> bool:
+    return shipment.state is ShipmentState.WAITING and (shipment.expires is None or shipment.expires > now)
+
+
+def _in_plain(file: File) -> Offer:
+    return Offer(file, PLAIN, "", file.name, file.size)
+
+
+def _in_age(file: File, sizes: dict[str, int]) -> Offer:
+    """Under the lock that stock tools open most easily."""
+    kind = next(kind for kind in ("direct", "code", "keys", "session") if kind in sizes)
+    return Offer(file, AGE, kind, f"{file.name}.age", sizes[kind] + file.body)
+
+
+def _entry(offer: Offer, name: str = "") -> Entry:
+    return Entry(name or offer.name.rpartition("/")[2], False, offer.size, offer.file.mtime, FILE_MODE)
+
+
+def _folder(name: str, mtime: float) -> Entry:
+    return Entry(name, True, 0, mtime, FOLDER_MODE)
+
+
+def _merged(spans: Sequence[tuple[int, int]]) -> Sequence[tuple[int, int]]:
+    merged: list[tuple[int, int]] = []
+    for first, last in sorted(spans):
+        if merged and first <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(last, merged[-1][1]))
+        else:
+            merged.append((first, last))
+    return merged

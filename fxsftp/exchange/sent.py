@@ -1,0 +1,184 @@
+"""What a sender sees of what was sent: state per recipient and file, receipts; and taking it back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from fxsftp.domain import lifecycle
+from fxsftp.domain.lifecycle import DeliveryState, ShipmentState
+from fxsftp.domain.model import Delivery, Event, File, Notice, Shipment, User
+from fxsftp.errors import ShipmentUnknown, WrongState
+from fxsftp.exchange.bodies import Bodies
+from fxsftp.exchange.holdings import Holdings
+from fxsftp.exchange.manifest import is_replaced
+from fxsftp.exchange.notices import Notices
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A shipment as its sender may know it.  No code, no key, no phone number."""
+
+    shipment: Shipment
+    sender: str
+    files: Sequence[File]
+    deliveries: Sequence[tuple[Delivery, str]]
+    notices: Sequence[Notice]
+    history: Sequence[Event]
+
+    @property
+    def state(self) -> str:
+        """One word for all of it, derived from the deliveries once it is sent."""
+        if self.shipment.state is not ShipmentState.WAITING:
+            return self.shipment.state.value
+        states = {delivery.state for delivery, _ in self.deliveries}
+        if len(states) == 1:
+            return next(iter(states)).value
+        return "partly collected" if DeliveryState.COLLECTED in states else ShipmentState.WAITING.value
+
+    def as_json(self) -> dict[str, object]:
+        """The receipt for programs.  Times are ISO 8601 in UTC, sizes bytes, sums SHA-256 in hex of the plaintext."""
+        return {
+            "shipment": self.shipment.id,
+            "state": self.state,
+            "sender": self.sender,
+            "recipient": self.shipment.recipient,
+            "subject": self.shipment.subject,
+            "begun": _iso(self.shipment.made),
+            "sent": _iso(self.shipment.sent),
+            "expires": _iso(self.shipment.expires),
+            "ended": _iso(self.shipment.ended),
+            "reason": self.shipment.reason,
+            "files": [
+                {"name": file.name, "size": file.size, "sha256": file.sha256, "state": file.state.value}
+                for file in self.files
+            ],
+            "recipients": [
+                {
+                    "recipient": email,
+                    "via": delivery.via,
+                    "lock": delivery.lock.value,
+                    "state": delivery.state.value,
+                    "opened": _iso(delivery.opened),
+                    "collected": _iso(delivery.collected),
+                    "notices": [
+                        {"what": notice.kind, "way": notice.way, "state": notice.state, "reason": notice.reason}
+                        for notice in self.notices
+                        if notice.delivery_id == delivery.id
+                    ],
+                }
+                for delivery, email in self.deliveries
+            ],
+            "history": [
+                {"at": _iso(event.at), "who": event.who, "event": event.event, "detail": event.detail}
+                for event in self.history
+            ],
+        }
+
+
+class SentRoom:
+    """One room, and the admin's view of every shipment."""
+
+    def __init__(self, holdings: Holdings, bodies: Bodies, notices: Notices) -> None:
+        self._holdings = holdings
+        self._registry = holdings.registry
+        self._bodies = bodies
+        self._notices = notices
+
+    def list(self, user: User, now: float) -> Sequence[Shipment]:
+        """This sender's shipments, newest first; drops still being filled are seen in the outbox."""
+        del now
+        return [each for each in self._registry.drops.of_sender(user.id) if each.state is not ShipmentState.DROPPING]
+
+    def find(self, user: User, shipment_id: str, now: float) -> Sent:
+        """Raises ShipmentUnknown, also for another's."""
+        del now
+        shipment = self._registry.drops.find(shipment_id)
+        if shipment is None or shipment.sender_id != user.id:
+            raise ShipmentUnknown(shipment_id)
+        return self._sent(shipment)
+
+    def shipments(self, *states: ShipmentState) -> Sequence[Sent]:
+        """For admins: all in these states, or in any."""
+        return [self._sent(each) for each in self._registry.drops.in_states(*(states or tuple(ShipmentState)))]
+
+    def show(self, shipment_id: str) -> Sent:
+        """For admins.  Raises ShipmentUnknown."""
+        shipment = self._registry.drops.find(shipment_id)
+        if shipment is None:
+            raise ShipmentUnknown(shipment_id)
+        return self._sent(shipment)
+
+    def _sent(self, shipment: Shipment) -> Sent:
+        people = self._registry.people
+        sender = people.by_id(shipment.sender_id)
+        deliveries = []
+        for delivery in self._registry.deliveries.of_shipment(shipment.id):
+            user = people.by_id(delivery.user_id)
+            deliveries.append((delivery, user.email if user else "?"))
+        return Sent(
+            shipment,
+            sender.email if sender else "?",
+            [file for file in self._registry.drops.of_shipment(shipment.id) if not is_replaced(file)],
+            deliveries,
+            self._registry.notices.of_shipment(shipment.id),
+            self._registry.record.of_shipment(shipment.id),
+        )
+
+    # ---- recall
+
+    def recall(self, user: User, shipment_id: str, now: float) -> str:
+        """Take a shipment back: locks and bodies are erased at once.  Answers what was read already.
+
+        Raises ShipmentUnknown, or WrongState when it is not one that can be taken back.
+        """
+        sent = self.find(user, shipment_id, now)
+        return self._recall(sent, user.email, now)
+
+    def recall_any(self, shipment_id: str, who: str, now: float) -> str:
+        """The same, by an admin."""
+        return self._recall(self.show(shipment_id), who, now)
+
+    def _recall(self, sent: Sent, who: str, now: float) -> str:
+        shipment = sent.shipment
+        state = lifecycle.after(lifecycle.SHIPMENTS, shipment.state, "recall", shipment.id)
+        blobs = [blob for file in self._registry.drops.of_shipment(shipment.id) for blob in self._bodies.blobs(file)]
+        with self._registry.atomic():
+            if not self._registry.drops.step(shipment, state, now):
+                raise WrongState(shipment.id, "being changed just now", "recalled")
+            self._registry.drops.change(shipment.id, ended=now, erased=now)
+            for delivery, _ in sent.deliveries:
+                self._recall_one(shipment, delivery, now)
+            self._registry.deliveries.erase_locks(shipment.id)
+            for file in self._registry.drops.of_shipment(shipment.id):
+                self._registry.drops.change_file(file.id, key=None, small=None, blob=None, writer=None)
+                self._registry.drops.set_segments(file.id, [])
+            self._registry.notices.drop_for(shipment.id, now)
+            self._registry.record.tell(now, who, "recalled", shipment_id=shipment.id)
+        self._holdings.bodies.erase(*blobs)
+        self._bodies.forget_drop_key(shipment.id)
+        self._holdings.secrets.erase_codes([delivery.id for delivery, _ in sent.deliveries])
+        self._holdings.ring()
+        return _what_was_read(sent)
+
+    def _recall_one(self, shipment: Shipment, delivery: Delivery, now: float) -> None:
+        if delivery.state in lifecycle.DONE:
+            return
+        state = lifecycle.after(lifecycle.DELIVERIES, delivery.state, "recall", shipment.id)
+        self._registry.deliveries.step(delivery, state, ended=now)
+        self._notices.to_recipient("recalled", shipment, delivery, now)
+
+
+def _what_was_read(sent: Sent) -> str:
+    collected = [email for delivery, email in sent.deliveries if delivery.collected]
+    opened = [email for delivery, email in sent.deliveries if delivery.opened and not delivery.collected]
+    if not collected and not opened:
+        return "nobody had opened it"
+    parts = [f"{', '.join(collected)} had collected it"] if collected else []
+    parts += [f"{', '.join(opened)} had begun to read it"] if opened else []
+    return "; ".join(parts)
+
+
+def _iso(moment: float | None) -> str | None:
+    return None if moment is None else datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds")

@@ -1,0 +1,210 @@
+"""Upkeep: what time does to shipments, and a watch on time itself.
+
+Erasing takes two steps a day apart, and none is taken while the clock is in doubt: a clock that jumps a
+month ahead must not destroy what it makes look old.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from fxsftp.domain import lifecycle
+from fxsftp.domain.lifecycle import DeliveryState, ShipmentState
+from fxsftp.domain.model import Shipment
+from fxsftp.domain.policy import DAY, HOUR
+from fxsftp.errors import ClockDoubt
+from fxsftp.exchange.bodies import Bodies
+from fxsftp.exchange.holdings import Holdings
+from fxsftp.exchange.notices import Notices
+
+TOLERANCE = HOUR  # how far wall clock and heartbeat may disagree
+DOWN = DAY  # how long a machine may have been off before an admin is asked whether its clock is right
+BEAT, DOUBT = "heartbeat", "clock doubt"
+
+
+@dataclass(frozen=True)
+class Swept:
+    """How many of each."""
+
+    reminded: int
+    expired: int
+    ended: int
+    abandoned: int
+    erased: int
+    codes: int
+    orphans: int
+
+
+class Upkeep:
+    """The sweep and the heartbeat."""
+
+    def __init__(self, holdings: Holdings, bodies: Bodies, notices: Notices) -> None:
+        self._holdings = holdings
+        self._registry = holdings.registry
+        self._policy = holdings.policy
+        self._bodies = bodies
+        self._notices = notices
+
+    # ---- the clock
+
+    def beat(self, now: float, boottime: float, boot_id: str) -> None:
+        """Said every minute: what the wall says, and what the clock says that nobody can set."""
+        with self._registry.atomic(durable=False):
+            jump = self._jump(now, boottime, boot_id)
+            if jump and self._registry.record.standing(DOUBT) is None:
+                self._registry.record.set_standing(DOUBT, json.dumps(jump))
+            self._registry.record.set_standing(BEAT, json.dumps([now, boottime, boot_id]))
+
+    def _jump(self, now: float, boottime: float, boot_id: str) -> float:
+        """By how many seconds the wall clock is not where the last heartbeat lets it be; 0 when it is."""
+        found = self._registry.record.standing(BEAT)
+        if found is None:
+            return 0
+        then, then_boottime, then_boot = json.loads(found)
+        if then_boot == boot_id:
+            jump = now - then - (boottime - then_boottime)
+            return float(jump) if abs(jump) > TOLERANCE else 0
+        passed = float(now - then)
+        return passed if passed < -TOLERANCE or passed > DOWN else 0
+
+    def confirm_clock(self, now: float, boottime: float, boot_id: str) -> None:
+        """An admin has looked: the clock is right."""
+        with self._registry.atomic():
+            self._registry.record.set_standing(DOUBT, None)
+            self._registry.record.set_standing(BEAT, json.dumps([now, boottime, boot_id]))
+            self._registry.record.tell(now, "admin", "clock confirmed")
+
+    # ---- the sweep
+
+    def sweep(self, now: float, boottime: float, boot_id: str) -> Swept:
+        """Remind, expire, end, erase.  Raises ClockDoubt, having done nothing."""
+        self.beat(now, boottime, boot_id)
+        doubt = self._registry.record.standing(DOUBT)
+        if doubt is not None:
+            raise ClockDoubt(_span(json.loads(doubt)))
+        waiting = self._registry.drops.in_states(ShipmentState.WAITING)
+        swept = Swept(
+            reminded=sum(self._remind(each, now) for each in waiting),
+            expired=sum(self._expire(each, now) for each in waiting),
+            ended=sum(self._end(each, now) for each in waiting),
+            abandoned=sum(self._abandon(each, now) for each in self._registry.drops.in_states(ShipmentState.HELD)),
+            erased=sum(
+                self._erase(each, now) for each in self._registry.drops.to_erase(now - self._policy.erase_after)
+            ),
+            codes=self._erase_codes(now),
+            orphans=self._erase_orphans(now),
+        )
+        with self._registry.atomic():
+            self._registry.deliveries.end_openings(now)
+            self._registry.drops.forget_shown(now - self._policy.remember)
+        self._holdings.ring()
+        return swept
+
+    def _remind(self, shipment: Shipment, now: float) -> int:
+        """Before it expires, those who have not collected it hear of it, once for each reminder."""
+        left = (shipment.expires or now) - now
+        due = sum(1 for reminder in self._policy.reminders if left <= reminder)
+        count = 0
+        for delivery in self._registry.deliveries.of_shipment(shipment.id):
+            if delivery.state not in (DeliveryState.WAITING, DeliveryState.OPENED) or left <= 0:
+                continue
+            with self._registry.atomic():
+                if self._registry.deliveries.reminded(delivery.id) < due:
+                    self._registry.deliveries.change(delivery.id, reminded=due)
+                    self._notices.to_recipient("reminder", shipment, delivery, now, days=max(1, round(left / DAY)))
+                    count += 1
+        return count
+
+    def _expire(self, shipment: Shipment, now: float) -> int:
+        if shipment.expires is None or shipment.expires > now:
+            return 0
+        state = lifecycle.after(lifecycle.SHIPMENTS, shipment.state, "expire", shipment.id)
+        with self._registry.atomic():
+            if not self._registry.drops.step(shipment, state, now):
+                return 0
+            self._registry.drops.change(shipment.id, ended=now)
+            unread = []
+            for delivery in self._registry.deliveries.of_shipment(shipment.id):
+                if delivery.state in lifecycle.DONE:
+                    continue
+                if not delivery.collected:
+                    user = self._registry.people.by_id(delivery.user_id)
+                    unread.append(user.email if user else "?")
+                after = lifecycle.after(lifecycle.DELIVERIES, delivery.state, "expire")
+                self._registry.deliveries.step(delivery, after, ended=now)
+            if unread:
+                self._notices.to_sender("expired_unread", shipment, now, recipient=", ".join(unread))
+            self._registry.notices.drop_for(shipment.id, now)
+            self._registry.record.tell(now, "exchange", "expired", shipment_id=shipment.id)
+        return 1
+
+    def _end(self, shipment: Shipment, now: float) -> int:
+        """When every recipient is done with it."""
+        deliveries = self._registry.deliveries.of_shipment(shipment.id)
+        fresh = self._registry.drops.find(shipment.id)
+        if fresh is None or fresh.state is not ShipmentState.WAITING:
+            return 0
+        if not all(delivery.state in lifecycle.DONE for delivery in deliveries):
+            return 0
+        state = lifecycle.after(lifecycle.SHIPMENTS, fresh.state, "done", fresh.id)
+        with self._registry.atomic():
+            if not self._registry.drops.step(fresh, state, now):
+                return 0
+            self._registry.drops.change(fresh.id, ended=max(delivery.ended or now for delivery in deliveries))
+            self._registry.record.tell(now, "exchange", "ended", "every recipient is done", fresh.id)
+        return 1
+
+    def _abandon(self, shipment: Shipment, now: float) -> int:
+        if shipment.progress + self._policy.stale > now:
+            return 0
+        state = lifecycle.after(lifecycle.SHIPMENTS, shipment.state, "sweep", shipment.id)
+        with self._registry.atomic():
+            if not self._registry.drops.step(shipment, state, now, "abandoned", shipment.reason):
+                return 0
+            self._registry.drops.change(shipment.id, ended=now)
+            self._registry.record.tell(now, "exchange", "ended", "held for too long", shipment.id)
+        return 1
+
+    def _erase(self, shipment: Shipment, now: float) -> int:
+        """The second step: locks and bodies go, the row stays as a record."""
+        files = self._registry.drops.of_shipment(shipment.id)
+        blobs = {blob for file in files for blob in self._bodies.blobs(file)}
+        with self._registry.atomic():
+            self._registry.deliveries.erase_locks(shipment.id)
+            for file in files:
+                self._registry.drops.change_file(file.id, key=None, small=None, blob=None, writer=None)
+                self._registry.drops.set_segments(file.id, [])
+            self._registry.drops.change(shipment.id, erased=now)
+            self._registry.record.tell(now, "exchange", "erased", shipment_id=shipment.id)
+        self._holdings.bodies.erase(*blobs)
+        self._bodies.forget_drop_key(shipment.id)
+        self._holdings.secrets.erase_codes(
+            [delivery.id for delivery in self._registry.deliveries.of_shipment(shipment.id)]
+        )
+        return 1
+
+    def _erase_codes(self, now: float) -> int:
+        old = self._holdings.secrets.codes_older_than(now - self._policy.code_kept)
+        self._holdings.secrets.erase_codes(old)
+        return len(old)
+
+    def _erase_orphans(self, now: float) -> int:
+        """Blobs that no row speaks of, a day old: what a crash between the two stores leaves."""
+        old = set(self._holdings.bodies.ids(unchanged_since=now - DAY))
+        orphans = old - self._registry.drops.blobs()
+        self._holdings.bodies.erase(*orphans)
+        self._holdings.secrets.erase_drop_keys(
+            [
+                each
+                for each in self._holdings.secrets.shipments_with_drop_key()
+                if not self._registry.drops.is_before_dispatch(each)
+            ]
+        )
+        return len(orphans)
+
+
+def _span(seconds: float) -> str:
+    hours = abs(seconds) / HOUR
+    way = "ahead" if seconds > 0 else "back"
+    return f"{hours / 24:.1f} days {way}" if hours >= 48 else f"{hours:.1f} hours {way}"

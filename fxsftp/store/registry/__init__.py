@@ -1,0 +1,43 @@
+"""The registry: every row of the exchange, behind one class.
+
+The engine below it is SQLite; the statements in these modules are plain SQL that PostgreSQL would
+take as well.  Rows go in and values of `domain` come out; no rule is applied on this floor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fxsftp.store.migrations import bring_up
+from fxsftp.store.registry.deliveries import Deliveries
+from fxsftp.store.registry.drops import Drops
+from fxsftp.store.registry.engine import Engine
+from fxsftp.store.registry.notices import Notices
+from fxsftp.store.registry.people import People
+from fxsftp.store.registry.record import Record
+from fxsftp.store.registry.schema import MIGRATIONS
+
+
+class Registry:
+    """All rows.  `with registry.atomic():` everything inside happens, or nothing."""
+
+    def __init__(self, path: Path) -> None:
+        self._engine = Engine(path, "registry")
+        bring_up(self._engine, "registry", MIGRATIONS)
+        self.people = People(self._engine)
+        self.drops = Drops(self._engine)
+        self.deliveries = Deliveries(self._engine)
+        self.notices = Notices(self._engine)
+        self.record = Record(self._engine)
+
+    @contextmanager
+    def atomic(self, *, durable: bool = True) -> Iterator[None]:
+        """One transaction.  When `durable`, it returns only after the rows are safe from a power cut."""
+        with self._engine.atomic(durable=durable):
+            yield
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._engine.close()

@@ -1,0 +1,233 @@
+"""Rows of deliveries: who may open what, by which lock, and what has been read."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable
+
+from fxsftp.domain.lifecycle import DeliveryState
+from fxsftp.domain.model import Delivery, LockKind
+from fxsftp.store.registry.engine import Engine
+
+Spans = list[tuple[int, int]]
+
+
+class Deliveries:
+    """The recipient's half.  No rule is applied here."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._db = engine
+
+    def add(self, shipment_id: str, user_id: int, via: str, lock: LockKind, key_file: bytes | None) -> int:
+        """A new delivery, WAITING."""
+        return int(
+            self._db.value(
+                "INSERT INTO deliveries (shipment_id, user_id, via, lock, state, key_file) VALUES (?, ?, ?, ?, ?, ?)"
+                " RETURNING id",
+                (shipment_id, user_id, via, lock, DeliveryState.WAITING, key_file),
+            )
+        )
+
+    def find(self, delivery_id: int) -> Delivery | None:
+        """By its id."""
+        row = self._db.row("SELECT * FROM deliveries WHERE id = ?", (delivery_id,))
+        return _delivery(row) if row else None
+
+    def for_user(self, user_id: int, shipment_id: str) -> Delivery | None:
+        """This user's part in a shipment."""
+        row = self._db.row("SELECT * FROM deliveries WHERE user_id = ? AND shipment_id = ?", (user_id, shipment_id))
+        return _delivery(row) if row else None
+
+    def inbox(self, user_id: int) -> list[Delivery]:
+        """What stands in a user's inbox, oldest first."""
+        rows = self._db.rows(
+            "SELECT deliveries.* FROM deliveries JOIN shipments ON shipments.id = deliveries.shipment_id"
+            " WHERE user_id = ? AND deliveries.state IN ('waiting', 'opened', 'collected', 'removed')"
+            " AND shipments.state = 'waiting' AND NOT EXISTS ("
+            "  SELECT 1 FROM hidden WHERE delivery_id = deliveries.id AND name = '') ORDER BY sent, shipment_id",
+            (user_id,),
+        )
+        return [_delivery(row) for row in rows]
+
+    def of_shipment(self, shipment_id: str) -> list[Delivery]:
+        """In the order in which they were made."""
+        rows = self._db.rows("SELECT * FROM deliveries WHERE shipment_id = ? ORDER BY id", (shipment_id,))
+        return [_delivery(row) for row in rows]
+
+    def of_user(self, user_id: int) -> list[Delivery]:
+        """All of a user's, in any state."""
+        rows = self._db.rows("SELECT * FROM deliveries WHERE user_id = ? ORDER BY id", (user_id,))
+        return [_delivery(row) for row in rows]
+
+    def step(self, delivery: Delivery, state: DeliveryState, **columns: float | int | None) -> bool:
+        """Compare and set: to `state` if nobody changed the delivery since it was read."""
+        names = "".join(f", {name} = ?" for name in columns)  # names are our own keywords, never a user's
+        return bool(
+            self._db.value(
+                f"UPDATE deliveries SET state = ?, revision = revision + 1{names}"  # noqa: S608
+                " WHERE id = ? AND state = ? AND revision = ? RETURNING 1",
+                (state, *columns.values(), delivery.id, delivery.state, delivery.revision),
+            )
+        )
+
+    def change(self, delivery_id: int, **columns: float | int | bytes | None) -> None:
+        """Set columns that are no state."""
+        names = ", ".join(f"{name} = ?" for name in columns)  # names are our own keywords, never a user's
+        self._db.execute(f"UPDATE deliveries SET {names} WHERE id = ?", (*columns.values(), delivery_id))  # noqa: S608
+
+    def count_wrong(self, delivery_id: int) -> int:
+        """One more wrong code; answers how many in a row."""
+        return int(
+            self._db.value("UPDATE deliveries SET wrong = wrong + 1 WHERE id = ? RETURNING wrong", (delivery_id,))
+        )
+
+    def reminded(self, delivery_id: int) -> int:
+        """How many reminders went out."""
+        return int(self._db.value("SELECT reminded FROM deliveries WHERE id = ?", (delivery_id,)))
+
+    # ---- locks
+
+    def add_lock(self, file_id: int, delivery_id: int, kind: str, header: bytes) -> None:
+        """The header that opens one file for one delivery."""
+        self._db.execute(
+            "INSERT INTO locks (file_id, delivery_id, kind, header) VALUES (?, ?, ?, ?)",
+            (file_id, delivery_id, kind, header),
+        )
+
+    def add_recovery(self, file_id: int, header: bytes) -> None:
+        """The header for the offline institutional key."""
+        self._db.execute("INSERT INTO recoveries (file_id, header) VALUES (?, ?)", (file_id, header))
+
+    def header(self, file_id: int, delivery_id: int, *kinds: str) -> tuple[str, bytes] | None:
+        """(kind, header): the first of `kinds` that there is."""
+        for kind in kinds:
+            found = self._db.value(
+                "SELECT header FROM locks WHERE file_id = ? AND delivery_id = ? AND kind = ?",
+                (file_id, delivery_id, kind),
+            )
+            if found is not None:
+                return kind, bytes(found)
+        return None
+
+    def header_sizes(self, delivery_id: int) -> dict[int, dict[str, int]]:
+        """For each file, how long the header of each kind is."""
+        sizes: dict[int, dict[str, int]] = {}
+        for row in self._db.rows(
+            "SELECT file_id, kind, LENGTH(header) AS size FROM locks WHERE delivery_id = ?", (delivery_id,)
+        ):
+            sizes.setdefault(row["file_id"], {})[row["kind"]] = row["size"]
+        return sizes
+
+    def header_size(self, file_id: int, delivery_id: int) -> dict[str, int]:
+        """How long the header of each kind is, for one file."""
+        rows = self._db.rows(
+            "SELECT kind, LENGTH(header) AS size FROM locks WHERE file_id = ? AND delivery_id = ?",
+            (file_id, delivery_id),
+        )
+        return {row["kind"]: row["size"] for row in rows}
+
+    def lock_hash(self, file_id: int, delivery_id: int, kind: str) -> str | None:
+        """SHA-256, in hex, of header and body as they are offered, once somebody asked."""
+        found = self._db.value(
+            "SELECT sha256 FROM locks WHERE file_id = ? AND delivery_id = ? AND kind = ?", (file_id, delivery_id, kind)
+        )
+        return None if found is None else str(found)
+
+    def set_lock_hash(self, file_id: int, delivery_id: int, kind: str, sha256: str) -> None:
+        """Remember it."""
+        self._db.execute(
+            "UPDATE locks SET sha256 = ? WHERE file_id = ? AND delivery_id = ? AND kind = ?",
+            (sha256, file_id, delivery_id, kind),
+        )
+
+    def key_file(self, delivery_id: int) -> bytes | None:
+        """KEY.age of a delivery by code."""
+        found = self._db.value("SELECT key_file FROM deliveries WHERE id = ?", (delivery_id,))
+        return None if found is None else bytes(found)
+
+    def erase_locks(self, shipment_id: str) -> None:
+        """No file of this shipment can be opened after this."""
+        self._db.execute(
+            "DELETE FROM locks WHERE delivery_id IN (SELECT id FROM deliveries WHERE shipment_id = ?)", (shipment_id,)
+        )
+        self._db.execute(
+            "DELETE FROM recoveries WHERE file_id IN (SELECT id FROM files WHERE shipment_id = ?)", (shipment_id,)
+        )
+        self._db.execute("UPDATE deliveries SET key_file = NULL WHERE shipment_id = ?", (shipment_id,))
+        self._db.execute(
+            "DELETE FROM openings WHERE delivery_id IN (SELECT id FROM deliveries WHERE shipment_id = ?)",
+            (shipment_id,),
+        )
+
+    # ---- openings
+
+    def set_opening(self, delivery_id: int, until: float, sealed: bytes) -> None:
+        """Open until then, for this user in every session."""
+        self._db.execute(
+            "INSERT INTO openings (delivery_id, until, sealed) VALUES (?, ?, ?)"
+            " ON CONFLICT (delivery_id) DO UPDATE SET until = excluded.until, sealed = excluded.sealed",
+            (delivery_id, until, sealed),
+        )
+
+    def opening(self, delivery_id: int, now: float) -> bytes | None:
+        """What was unwrapped, sealed to the running processes; None when it is not open now."""
+        found = self._db.value("SELECT sealed FROM openings WHERE delivery_id = ? AND until > ?", (delivery_id, now))
+        return None if found is None else bytes(found)
+
+    def end_openings(self, now: float) -> None:
+        """Forget those whose time is over."""
+        self._db.execute("DELETE FROM openings WHERE until <= ?", (now,))
+
+    # ---- what was read, what was hidden
+
+    def spans(self, delivery_id: int, file_id: int, form: str) -> Spans:
+        """Which bytes of a file, in one form, were sent so far."""
+        found = self._db.value(
+            "SELECT spans FROM reads WHERE delivery_id = ? AND file_id = ? AND form = ?", (delivery_id, file_id, form)
+        )
+        return [(first, last) for first, last in json.loads(found)] if found else []
+
+    def set_spans(self, delivery_id: int, file_id: int, form: str, spans: Spans, whole: bool) -> None:
+        """Replace them."""
+        self._db.execute(
+            "INSERT INTO reads (delivery_id, file_id, form, spans, whole) VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT (delivery_id, file_id, form) DO UPDATE SET spans = excluded.spans, whole = excluded.whole",
+            (delivery_id, file_id, form, json.dumps(spans), int(whole)),
+        )
+
+    def whole(self, delivery_id: int) -> int:
+        """How many files were sent whole, in one form or the other."""
+        return int(
+            self._db.value(
+                "SELECT COUNT(DISTINCT file_id) FROM reads WHERE delivery_id = ? AND whole = 1", (delivery_id,)
+            )
+        )
+
+    def hide(self, delivery_id: int, names: Iterable[str]) -> None:
+        """Names that this recipient has removed; the empty one is the folder itself."""
+        for name in names:
+            self._db.execute(
+                "INSERT INTO hidden (delivery_id, name) VALUES (?, ?) ON CONFLICT DO NOTHING", (delivery_id, name)
+            )
+
+    def hidden(self, delivery_id: int) -> set[str]:
+        """What this recipient has removed."""
+        return {row["name"] for row in self._db.rows("SELECT name FROM hidden WHERE delivery_id = ?", (delivery_id,))}
+
+
+def _delivery(row: sqlite3.Row) -> Delivery:
+    return Delivery(
+        id=row["id"],
+        shipment_id=row["shipment_id"],
+        user_id=row["user_id"],
+        via=row["via"],
+        lock=LockKind(row["lock"]),
+        state=DeliveryState(row["state"]),
+        opened=row["opened"],
+        collected=row["collected"],
+        ended=row["ended"],
+        wrong=row["wrong"],
+        closed_until=row["closed_until"],
+        revision=row["revision"],
+    )

@@ -1,0 +1,412 @@
+"""Rows of shipments, their files, the segments of drafts, and the folders of outboxes."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from fxsftp.domain.lifecycle import FileState, ShipmentState
+from fxsftp.domain.model import File, Shipment
+from fxsftp.store.registry.engine import Engine
+
+_FILE = (
+    "id, shipment_id, owner_id, who, path, state, shown, announced, size, mtime, mode, sha256, writer, progress,"
+    " connected, blob, start, body, small IS NOT NULL AS in_row"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """One folder of an outbox; `path` is empty for the folder of the recipient itself."""
+
+    who: str
+    path: str
+    mtime: float
+    mode: int
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentRow:
+    """One stored segment of a draft, in order."""
+
+    blob: str
+    start_chunk: int
+    sealed: bool
+
+
+class Drops:
+    """The sender's half.  No rule is applied here."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._db = engine
+
+    # ---- shipments
+
+    def add(
+        self, shipment_id: str, sender_id: int, recipient: str, who: str, folder: str, subject: str, now: float
+    ) -> None:
+        """A new drop, DROPPING."""
+        self._db.execute(
+            "INSERT INTO shipments (id, sender_id, recipient, who, folder, subject, state, made, progress)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (shipment_id, sender_id, recipient, who, folder, subject, ShipmentState.DROPPING, now, now),
+        )
+
+    def find(self, shipment_id: str) -> Shipment | None:
+        """In any state."""
+        row = self._db.row("SELECT * FROM shipments WHERE id = ?", (shipment_id,))
+        return _shipment(row) if row else None
+
+    def is_before_dispatch(self, shipment_id: str) -> bool:
+        """Whether it is a drop that may still change."""
+        return bool(
+            self._db.value(
+                "SELECT 1 FROM shipments WHERE id = ? AND state IN ('dropping', 'settling', 'held')", (shipment_id,)
+            )
+        )
+
+    def cause(self, shipment_id: str) -> str:
+        """Why it is held, in one word."""
+        return str(self._db.value("SELECT cause FROM shipments WHERE id = ?", (shipment_id,)) or "")
+
+    def open_folder_drop(self, sender_id: int, who: str, folder: str) -> Shipment | None:
+        """The drop that files put in this folder now belong to."""
+        row = self._db.row(
+            "SELECT * FROM shipments WHERE sender_id = ? AND who = ? AND folder = ?"
+            " AND state IN ('dropping', 'settling', 'held') ORDER BY made DESC LIMIT 1",
+            (sender_id, who, folder),
+        )
+        return _shipment(row) if row else None
+
+    def in_states(self, *states: ShipmentState) -> list[Shipment]:
+        """Oldest first."""
+        marks = ", ".join("?" for _ in states)
+        rows = self._db.rows(
+            f"SELECT * FROM shipments WHERE state IN ({marks}) ORDER BY made, id",  # noqa: S608
+            states,
+        )
+        return [_shipment(row) for row in rows]
+
+    def of_sender(self, sender_id: int) -> list[Shipment]:
+        """Newest first."""
+        rows = self._db.rows("SELECT * FROM shipments WHERE sender_id = ? ORDER BY made DESC, id", (sender_id,))
+        return [_shipment(row) for row in rows]
+
+    def held_for(self, recipient: str) -> list[Shipment]:
+        """Those held because this recipient can't receive."""
+        rows = self._db.rows(
+            "SELECT * FROM shipments WHERE recipient = ? AND state = 'held' AND cause = 'recipient'", (recipient,)
+        )
+        return [_shipment(row) for row in rows]
+
+    def step(self, shipment: Shipment, state: ShipmentState, now: float, cause: str = "", reason: str = "") -> bool:
+        """Compare and set: to `state` if nobody changed the shipment since it was read."""
+        return bool(
+            self._db.value(
+                "UPDATE shipments SET state = ?, revision = revision + 1, progress = ?, cause = ?, reason = ?"
+                " WHERE id = ? AND state = ? AND revision = ? RETURNING 1",
+                (state, now, cause, reason, shipment.id, shipment.state, shipment.revision),
+            )
+        )
+
+    def change(self, shipment_id: str, **columns: str | int | float | None) -> None:
+        """Set columns of one shipment; its revision moves on."""
+        names = ", ".join(f"{name} = ?" for name in columns)  # names are our own keywords, never a user's
+        self._db.execute(
+            f"UPDATE shipments SET {names}, revision = revision + 1 WHERE id = ?",  # noqa: S608
+            (*columns.values(), shipment_id),
+        )
+
+    def forget(self, shipment_id: str) -> None:
+        """A drop without files leaves no row."""
+        self._db.execute("DELETE FROM shipments WHERE id = ?", (shipment_id,))
+
+    def to_erase(self, before: float) -> list[Shipment]:
+        """Those that ended before, and whose bodies are still there."""
+        rows = self._db.rows(
+            "SELECT * FROM shipments WHERE state IN ('ended', 'recalled') AND erased IS NULL AND ended <= ? ORDER BY ended",
+            (before,),
+        )
+        return [_shipment(row) for row in rows]
+
+    def usage(self, sender_id: int) -> int:
+        """Bytes that this sender's files take up: drafts, drops and what is sent and not yet erased."""
+        return int(
+            self._db.value(
+                "SELECT COALESCE(SUM(size), 0) FROM files JOIN shipments ON shipments.id = files.shipment_id"
+                " WHERE owner_id = ? AND erased IS NULL",
+                (sender_id,),
+            )
+        )
+
+    # ---- files
+
+    def add_file(
+        self,
+        shipment_id: str | None,
+        owner_id: int,
+        who: str,
+        path: str,
+        state: FileState,
+        mtime: float,
+        mode: int,
+        now: float,
+        *,
+        writer: str | None,
+        key: bytes | None,
+        announced: int | None,
+        waits: bool,
+    ) -> int:
+        """A new file's row."""
+        return int(
+            self._db.value(
+                "INSERT INTO files (shipment_id, owner_id, who, path, state, mtime, mode, made, progress, writer,"
+                " connected, key, announced, waits) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+                (shipment_id, owner_id, who, path, state, mtime, mode, now, now, writer, writer, key, announced, waits),
+            )
+        )
+
+    def file(self, file_id: int) -> File | None:
+        """By its id."""
+        row = self._db.row(f"SELECT {_FILE} FROM files WHERE id = ?", (file_id,))  # noqa: S608
+        return _file(row) if row else None
+
+    def shown(self, owner_id: int, who: str, path: str) -> File | None:
+        """What stands at this path in the outbox: the newest row there."""
+        row = self._db.row(
+            f"SELECT {_FILE} FROM files WHERE owner_id = ? AND who = ? AND path = ? AND shown = 1"  # noqa: S608
+            " ORDER BY id DESC LIMIT 1",
+            (owner_id, who, path),
+        )
+        return _file(row) if row else None
+
+    def at(self, owner_id: int, who: str, path: str) -> list[File]:
+        """Every shown row at this path, oldest first."""
+        rows = self._db.rows(
+            f"SELECT {_FILE} FROM files WHERE owner_id = ? AND who = ? AND path = ? AND shown = 1 ORDER BY id",  # noqa: S608
+            (owner_id, who, path),
+        )
+        return [_file(row) for row in rows]
+
+    def below(self, owner_id: int, who: str, folder: str) -> list[File]:
+        """Every shown row below a folder of the outbox, in any depth; later rows stand later."""
+        first, last = (f"{folder}/", f"{folder}0") if folder else ("", "\U0010ffff")  # '0' comes right after '/'
+        rows = self._db.rows(
+            f"SELECT {_FILE} FROM files WHERE owner_id = ? AND who = ? AND path >= ? AND path < ?"  # noqa: S608
+            " AND shown = 1 ORDER BY id",
+            (owner_id, who, first, last),
+        )
+        return [_file(row) for row in rows]
+
+    def of_shipment(self, shipment_id: str) -> list[File]:
+        """By path."""
+        rows = self._db.rows(
+            f"SELECT {_FILE} FROM files WHERE shipment_id = ? ORDER BY path, id",  # noqa: S608
+            (shipment_id,),
+        )
+        return [_file(row) for row in rows]
+
+    def sent_file(self, shipment_id: str, path: str) -> File | None:
+        """The file at this path of a shipment, whether the sender still lists it or not."""
+        row = self._db.row(
+            f"SELECT {_FILE} FROM files WHERE shipment_id = ? AND path = ?",  # noqa: S608
+            (shipment_id, path),
+        )
+        return _file(row) if row else None
+
+    def has_below(self, shipment_id: str, folder: str) -> bool:
+        """Whether a shipment has files below this path."""
+        return bool(
+            self._db.value(
+                "SELECT 1 FROM files WHERE shipment_id = ? AND path > ? AND path < ? LIMIT 1",
+                (shipment_id, f"{folder}/", f"{folder}0"),
+            )
+        )
+
+    def count_sent(self, shipment_id: str, but: str) -> int:
+        """How many files a shipment has, not counting the one at `but`."""
+        return int(self._db.value("SELECT COUNT(*) FROM files WHERE shipment_id = ? AND path <> ?", (shipment_id, but)))
+
+    def change_file(self, file_id: int, **columns: str | int | float | bytes | None) -> None:
+        """Set columns of one file."""
+        names = ", ".join(f"{name} = ?" for name in columns)  # names are our own keywords, never a user's
+        self._db.execute(f"UPDATE files SET {names} WHERE id = ?", (*columns.values(), file_id))  # noqa: S608
+
+    def forget_file(self, file_id: int) -> None:
+        """The row and its segments; the blobs are the caller's to erase."""
+        self._db.execute("DELETE FROM files WHERE id = ?", (file_id,))
+
+    def file_key(self, file_id: int) -> bytes | None:
+        """The file key, wrapped under its drop's key; None once it was dispatched."""
+        found = self._db.value("SELECT key FROM files WHERE id = ?", (file_id,))
+        return None if found is None else bytes(found)
+
+    def small(self, file_id: int) -> bytes | None:
+        """A small body that still rides in its row."""
+        found = self._db.value("SELECT small FROM files WHERE id = ?", (file_id,))
+        return None if found is None else bytes(found)
+
+    def waits(self, shipment_id: str) -> bool:
+        """Whether a file of it is not complete, or bears a name that says so."""
+        return bool(self._db.value("SELECT 1 FROM files WHERE shipment_id = ? AND waits = 1 LIMIT 1", (shipment_id,)))
+
+    def has_files(self, shipment_id: str, more_than: int = 0) -> bool:
+        """Whether it has more than so many files."""
+        return bool(
+            self._db.value("SELECT 1 FROM files WHERE shipment_id = ? LIMIT 1 OFFSET ?", (shipment_id, more_than))
+        )
+
+    def connected(self, shipment_id: str) -> bool:
+        """Whether a session that wrote to it is still there."""
+        return bool(
+            self._db.value(
+                "SELECT 1 FROM files WHERE shipment_id = ? AND connected IS NOT NULL LIMIT 1", (shipment_id,)
+            )
+        )
+
+    def disconnect(self, session: str) -> None:
+        """That session is gone."""
+        self._db.execute("UPDATE files SET connected = NULL WHERE connected = ?", (session,))
+
+    def disconnect_all(self) -> None:
+        """No session is there: what a start after a crash finds."""
+        self._db.execute(
+            "UPDATE files SET connected = NULL, writer = NULL WHERE connected IS NOT NULL OR writer IS NOT NULL"
+        )
+
+    def forget_shown(self, before: float) -> int:
+        """Entries of an outbox that nobody needs any more; answers how many."""
+        return len(
+            self._db.rows(
+                "UPDATE files SET shown = 0 WHERE shown = 1 AND progress < ? AND id IN ("
+                " SELECT files.id FROM files LEFT JOIN shipments ON shipments.id = files.shipment_id"
+                " WHERE shipment_id IS NULL OR shipments.state IN ('recalled', 'ended')) RETURNING id",
+                (before,),
+            )
+        )
+
+    # ---- segments
+
+    def segments(self, file_id: int) -> list[SegmentRow]:
+        """In order."""
+        rows = self._db.rows("SELECT * FROM segments WHERE file_id = ? ORDER BY position", (file_id,))
+        return [SegmentRow(row["blob"], row["start_chunk"], bool(row["sealed"])) for row in rows]
+
+    def set_segments(self, file_id: int, segments: Iterable[SegmentRow]) -> None:
+        """These, and no others."""
+        self._db.execute("DELETE FROM segments WHERE file_id = ?", (file_id,))
+        for position, segment in enumerate(segments):
+            self._db.execute(
+                "INSERT INTO segments (file_id, position, blob, start_chunk, sealed) VALUES (?, ?, ?, ?, ?)",
+                (file_id, position, segment.blob, segment.start_chunk, int(segment.sealed)),
+            )
+
+    def to_merge(self) -> list[File]:
+        """Complete files that still lie in pieces, oldest first."""
+        rows = self._db.rows(
+            f"SELECT {_FILE} FROM files WHERE state <> 'draft' AND id IN (SELECT file_id FROM segments)"  # noqa: S608
+            " ORDER BY progress, id"
+        )
+        return [_file(row) for row in rows]
+
+    def in_pieces(self, shipment_id: str) -> bool:
+        """Whether a file of it still lies in pieces."""
+        return bool(
+            self._db.value(
+                "SELECT 1 FROM segments JOIN files ON files.id = segments.file_id WHERE shipment_id = ? LIMIT 1",
+                (shipment_id,),
+            )
+        )
+
+    def blobs(self) -> set[str]:
+        """Every blob that some row speaks of."""
+        rows = self._db.rows("SELECT blob FROM files WHERE blob IS NOT NULL UNION SELECT blob FROM segments")
+        return {row["blob"] for row in rows}
+
+    # ---- folders
+
+    def folders(self, owner_id: int, who: str) -> list[Folder]:
+        """Every folder for one recipient, in any depth."""
+        rows = self._db.rows("SELECT * FROM folders WHERE owner_id = ? AND who = ? ORDER BY path", (owner_id, who))
+        return [_folder(row) for row in rows]
+
+    def recipients(self, owner_id: int) -> set[str]:
+        """For whom this outbox has folders or files."""
+        rows = self._db.rows(
+            "SELECT who FROM folders WHERE owner_id = ? UNION SELECT who FROM files WHERE owner_id = ? AND shown = 1",
+            (owner_id, owner_id),
+        )
+        return {row["who"] for row in rows if row["who"]}
+
+    def folder(self, owner_id: int, who: str, path: str) -> Folder | None:
+        """One folder."""
+        row = self._db.row("SELECT * FROM folders WHERE owner_id = ? AND who = ? AND path = ?", (owner_id, who, path))
+        return _folder(row) if row else None
+
+    def make_folder(self, owner_id: int, who: str, path: str, mode: int, now: float) -> None:
+        """Nothing when it is there."""
+        self._db.execute(
+            "INSERT INTO folders (owner_id, who, path, mtime, mode) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (owner_id, who, path, now, mode),
+        )
+
+    def change_folder(self, owner_id: int, who: str, path: str, mtime: float, mode: int) -> None:
+        """Its times and mode."""
+        self._db.execute(
+            "UPDATE folders SET mtime = ?, mode = ? WHERE owner_id = ? AND who = ? AND path = ?",
+            (mtime, mode, owner_id, who, path),
+        )
+
+    def remove_folder(self, owner_id: int, who: str, path: str) -> None:
+        """Nothing when there is none."""
+        self._db.execute("DELETE FROM folders WHERE owner_id = ? AND who = ? AND path = ?", (owner_id, who, path))
+
+
+def _shipment(row: sqlite3.Row) -> Shipment:
+    return Shipment(
+        id=row["id"],
+        sender_id=row["sender_id"],
+        recipient=row["recipient"],
+        who=row["who"],
+        folder=row["folder"],
+        subject=row["subject"],
+        message=row["message"],
+        state=ShipmentState(row["state"]),
+        revision=row["revision"],
+        made=row["made"],
+        progress=row["progress"],
+        sent=row["sent"],
+        expires=row["expires"],
+        ended=row["ended"],
+        erased=row["erased"],
+        reason=row["reason"],
+    )
+
+
+def _file(row: sqlite3.Row) -> File:
+    return File(
+        id=row["id"],
+        shipment_id=row["shipment_id"] or "",
+        owner_id=row["owner_id"],
+        who=row["who"],
+        path=row["path"],
+        state=FileState(row["state"]),
+        shown=bool(row["shown"]),
+        announced=row["announced"],
+        size=row["size"],
+        mtime=row["mtime"],
+        mode=row["mode"],
+        sha256=row["sha256"],
+        writer=row["writer"],
+        progress=row["progress"],
+        connected=row["connected"],
+        blob=row["blob"],
+        start=row["start"],
+        body=row["body"],
+        in_row=bool(row["in_row"]),
+    )
+
+
+def _folder(row: sqlite3.Row) -> Folder:
+    return Folder(row["who"], row["path"], row["mtime"], row["mode"])

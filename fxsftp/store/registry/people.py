@@ -1,0 +1,139 @@
+"""Rows of users, their keys and their groups."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+
+from fxsftp.domain.model import Key, Kind, LockKind, Route, Standing, User
+from fxsftp.store.registry.engine import Engine
+
+
+class People:
+    """Users, keys, membership.  No rule is applied here."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._db = engine
+
+    def add(self, email: str, kind: Kind, standing: Standing, language: str, now: float) -> int:
+        """A new user's row; everything else of it is set with `change`."""
+        return int(
+            self._db.value(
+                "INSERT INTO users (email, kind, standing, name, language, made) VALUES (?, ?, ?, '', ?, ?) RETURNING id",
+                (email, kind, standing, language, now),
+            )
+        )
+
+    def by_email(self, email: str) -> User | None:
+        """Whoever has this address now."""
+        return _maybe(self._db.row("SELECT * FROM users WHERE email = ? AND standing <> 'removed'", (email,)))
+
+    def by_id(self, user_id: int) -> User | None:
+        """Also those who have been removed."""
+        return _maybe(self._db.row("SELECT * FROM users WHERE id = ?", (user_id,)))
+
+    def all(self) -> list[User]:
+        """Everyone not removed, by address."""
+        return [_user(row) for row in self._db.rows("SELECT * FROM users WHERE standing <> 'removed' ORDER BY email")]
+
+    def change(self, user_id: int, **columns: str | int | float | None) -> None:
+        """Set columns of one user."""
+        names = ", ".join(f"{name} = ?" for name in columns)  # names are our own keywords, never a user's
+        self._db.execute(f"UPDATE users SET {names} WHERE id = ?", (*columns.values(), user_id))  # noqa: S608
+
+    def password(self, user_id: int) -> str | None:
+        """The Argon2id hash."""
+        found = self._db.value("SELECT password FROM users WHERE id = ?", (user_id,))
+        return None if found is None else str(found)
+
+    # ---- keys
+
+    def keys(self, user_id: int) -> list[Key]:
+        """In the order in which they were added."""
+        return [_key(row) for row in self._db.rows("SELECT * FROM keys WHERE user_id = ? ORDER BY id", (user_id,))]
+
+    def add_key(
+        self, user_id: int, line: str, kind: str, fingerprint: str, comment: str, opens: bool, now: float
+    ) -> None:
+        """The caller has seen that the user has no such key yet."""
+        self._db.execute(
+            "INSERT INTO keys (user_id, line, kind, fingerprint, comment, opens, added) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (user_id, line, kind, fingerprint, comment, int(opens), now),
+        )
+
+    def remove_key(self, key_id: int) -> None:
+        """Nothing when there is none."""
+        self._db.execute("DELETE FROM keys WHERE id = ?", (key_id,))
+
+    def remove_keys(self, user_id: int) -> None:
+        """All of a user's."""
+        self._db.execute("DELETE FROM keys WHERE user_id = ?", (user_id,))
+
+    # ---- groups
+
+    def members(self, group_id: int) -> list[User]:
+        """The users of a group, by address."""
+        return [
+            _user(row)
+            for row in self._db.rows(
+                "SELECT users.* FROM users JOIN members ON users.id = members.user_id "
+                "WHERE members.group_id = ? AND standing <> 'removed' ORDER BY email",
+                (group_id,),
+            )
+        ]
+
+    def join(self, group_id: int, user_id: int) -> None:
+        """Once a member, joining again changes nothing."""
+        self._db.execute(
+            "INSERT INTO members (group_id, user_id) VALUES (?, ?) ON CONFLICT DO NOTHING", (group_id, user_id)
+        )
+
+    def leave(self, group_id: int, user_id: int) -> None:
+        """Nothing when not a member."""
+        self._db.execute("DELETE FROM members WHERE group_id = ? AND user_id = ?", (group_id, user_id))
+
+    def leave_all(self, user_id: int) -> None:
+        """Out of every group."""
+        self._db.execute("DELETE FROM members WHERE user_id = ? OR group_id = ?", (user_id, user_id))
+
+
+def routes_text(routes: Sequence[Route]) -> str:
+    """Routes as their column holds them."""
+    return json.dumps([[route.pattern, route.recipient, route.subject] for route in routes])
+
+
+def _maybe(row: sqlite3.Row | None) -> User | None:
+    return _user(row) if row else None
+
+
+def _user(row: sqlite3.Row) -> User:
+    return User(
+        id=row["id"],
+        email=row["email"],
+        kind=Kind(row["kind"]),
+        standing=Standing(row["standing"]),
+        name=row["name"],
+        language=row["language"],
+        phone=row["phone"],
+        delivery=LockKind(row["delivery"]) if row["delivery"] else None,
+        default_recipient=row["default_recipient"],
+        routes=tuple(Route(*parts) for parts in json.loads(row["routes"])),
+        quota=row["quota"],
+        has_password=row["password"] is not None,
+        made=row["made"],
+        seen=row["seen"],
+    )
+
+
+def _key(row: sqlite3.Row) -> Key:
+    return Key(
+        id=row["id"],
+        user_id=row["user_id"],
+        line=row["line"],
+        kind=row["kind"],
+        fingerprint=row["fingerprint"],
+        comment=row["comment"],
+        opens=bool(row["opens"]),
+        added=row["added"],
+    )

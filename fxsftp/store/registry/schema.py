@@ -1,0 +1,215 @@
+"""The registry's tables, as the migrations that make them.  A migration once released never changes.
+
+No row holds a plaintext byte, a code or a password.  Addresses and names stand here and nowhere
+else on disk.  Statements are portable SQL: what SQLite and PostgreSQL both understand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+MIGRATIONS: Sequence[tuple[str, str]] = (
+    (
+        "0001_people",
+        """
+        CREATE TABLE users (
+            id INTEGER PRIMARY KEY,
+            email TEXT NOT NULL,
+            kind TEXT NOT NULL CHECK (kind IN ('partner', 'member', 'group')),
+            standing TEXT NOT NULL CHECK (standing IN ('invited', 'active', 'disabled', 'removed')),
+            name TEXT NOT NULL,
+            language TEXT NOT NULL,
+            phone TEXT,
+            delivery TEXT CHECK (delivery IN ('code', 'keys', 'session')),
+            default_recipient TEXT,
+            routes TEXT NOT NULL DEFAULT '[]',
+            quota INTEGER,
+            password TEXT,
+            invited_by INTEGER REFERENCES users (id),
+            made REAL NOT NULL,
+            seen REAL
+        );
+        CREATE UNIQUE INDEX users_email ON users (email) WHERE standing <> 'removed';
+        CREATE TABLE members (
+            group_id INTEGER NOT NULL REFERENCES users (id),
+            user_id INTEGER NOT NULL REFERENCES users (id),
+            PRIMARY KEY (group_id, user_id)
+        );
+        CREATE TABLE keys (
+            id INTEGER PRIMARY KEY,
+            user_id INTEGER NOT NULL REFERENCES users (id),
+            line TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            fingerprint TEXT NOT NULL,
+            comment TEXT NOT NULL,
+            opens INTEGER NOT NULL,
+            added REAL NOT NULL,
+            UNIQUE (user_id, fingerprint)
+        );
+        """,
+    ),
+    (
+        "0002_shipments",
+        """
+        CREATE TABLE shipments (
+            id TEXT PRIMARY KEY,
+            sender_id INTEGER NOT NULL REFERENCES users (id),
+            recipient TEXT NOT NULL,
+            who TEXT NOT NULL,
+            folder TEXT NOT NULL,
+            subject TEXT NOT NULL,
+            message TEXT NOT NULL DEFAULT '',
+            state TEXT NOT NULL,
+            revision INTEGER NOT NULL DEFAULT 1,
+            made REAL NOT NULL,
+            progress REAL NOT NULL,
+            sent REAL,
+            expires REAL,
+            ended REAL,
+            erased REAL,
+            cause TEXT NOT NULL DEFAULT '',
+            reason TEXT NOT NULL DEFAULT ''
+        );
+        CREATE INDEX shipments_sender ON shipments (sender_id, who, folder);
+        CREATE INDEX shipments_state ON shipments (state, progress);
+        CREATE TABLE folders (
+            owner_id INTEGER NOT NULL REFERENCES users (id),
+            who TEXT NOT NULL,
+            path TEXT NOT NULL,
+            mtime REAL NOT NULL,
+            mode INTEGER NOT NULL,
+            PRIMARY KEY (owner_id, who, path)
+        );
+        CREATE TABLE files (
+            id INTEGER PRIMARY KEY,
+            shipment_id TEXT REFERENCES shipments (id),
+            owner_id INTEGER NOT NULL REFERENCES users (id),
+            who TEXT NOT NULL,
+            path TEXT NOT NULL,
+            shown INTEGER NOT NULL DEFAULT 1,
+            state TEXT NOT NULL CHECK (state IN ('draft', 'complete', 'suspect')),
+            announced INTEGER,
+            size INTEGER NOT NULL DEFAULT 0,
+            mtime REAL NOT NULL,
+            mode INTEGER NOT NULL,
+            sha256 TEXT,
+            writer TEXT,
+            connected TEXT,
+            made REAL NOT NULL,
+            progress REAL NOT NULL,
+            waits INTEGER NOT NULL,
+            key BLOB,
+            small BLOB,
+            blob TEXT,
+            start INTEGER NOT NULL DEFAULT 0,
+            body INTEGER NOT NULL DEFAULT 0
+        );
+        CREATE INDEX files_view ON files (owner_id, who, path, shown);
+        CREATE INDEX files_shipment ON files (shipment_id, path);
+        CREATE INDEX files_waiting ON files (shipment_id) WHERE waits = 1;
+        CREATE INDEX files_connected ON files (connected) WHERE connected IS NOT NULL;
+        CREATE TABLE segments (
+            file_id INTEGER NOT NULL REFERENCES files (id) ON DELETE CASCADE,
+            position INTEGER NOT NULL,
+            blob TEXT NOT NULL,
+            start_chunk INTEGER NOT NULL,
+            sealed INTEGER NOT NULL DEFAULT 0,
+            PRIMARY KEY (file_id, position)
+        );
+        """,
+    ),
+    (
+        "0003_deliveries",
+        """
+        CREATE TABLE deliveries (
+            id INTEGER PRIMARY KEY,
+            shipment_id TEXT NOT NULL REFERENCES shipments (id),
+            user_id INTEGER NOT NULL REFERENCES users (id),
+            via TEXT NOT NULL DEFAULT '',
+            lock TEXT NOT NULL CHECK (lock IN ('code', 'keys', 'session')),
+            state TEXT NOT NULL,
+            opened REAL,
+            collected REAL,
+            ended REAL,
+            reminded INTEGER NOT NULL DEFAULT 0,
+            wrong INTEGER NOT NULL DEFAULT 0,
+            closed_until REAL,
+            key_file BLOB,
+            revision INTEGER NOT NULL DEFAULT 1,
+            UNIQUE (shipment_id, user_id)
+        );
+        CREATE INDEX deliveries_user ON deliveries (user_id, state);
+        CREATE TABLE locks (
+            file_id INTEGER NOT NULL REFERENCES files (id),
+            delivery_id INTEGER NOT NULL REFERENCES deliveries (id),
+            kind TEXT NOT NULL CHECK (kind IN ('code', 'direct', 'keys', 'session')),
+            header BLOB NOT NULL,
+            sha256 TEXT,
+            PRIMARY KEY (file_id, delivery_id, kind)
+        );
+        CREATE INDEX locks_delivery ON locks (delivery_id);
+        CREATE TABLE recoveries (
+            file_id INTEGER PRIMARY KEY REFERENCES files (id),
+            header BLOB NOT NULL
+        );
+        CREATE TABLE reads (
+            delivery_id INTEGER NOT NULL REFERENCES deliveries (id),
+            file_id INTEGER NOT NULL REFERENCES files (id),
+            form TEXT NOT NULL CHECK (form IN ('plain', 'age')),
+            spans TEXT NOT NULL,
+            whole INTEGER NOT NULL,
+            PRIMARY KEY (delivery_id, file_id, form)
+        );
+        CREATE TABLE hidden (
+            delivery_id INTEGER NOT NULL REFERENCES deliveries (id),
+            name TEXT NOT NULL,
+            PRIMARY KEY (delivery_id, name)
+        );
+        CREATE TABLE openings (
+            delivery_id INTEGER PRIMARY KEY REFERENCES deliveries (id),
+            until REAL NOT NULL,
+            sealed BLOB NOT NULL
+        );
+        """,
+    ),
+    (
+        "0004_notices",
+        """
+        CREATE TABLE notices (
+            id TEXT PRIMARY KEY,
+            kind TEXT NOT NULL,
+            way TEXT NOT NULL,
+            user_id INTEGER REFERENCES users (id),
+            shipment_id TEXT REFERENCES shipments (id),
+            delivery_id INTEGER REFERENCES deliveries (id),
+            address TEXT NOT NULL,
+            language TEXT NOT NULL,
+            facts TEXT NOT NULL,
+            state TEXT NOT NULL CHECK (state IN ('due', 'carried', 'failed', 'dropped')),
+            due REAL NOT NULL,
+            made REAL NOT NULL,
+            done REAL,
+            attempts INTEGER NOT NULL DEFAULT 0,
+            lease TEXT,
+            leased_until REAL,
+            reason TEXT NOT NULL DEFAULT '',
+            reference TEXT NOT NULL DEFAULT ''
+        );
+        CREATE INDEX notices_due ON notices (way, due) WHERE state = 'due';
+        CREATE INDEX notices_shipment ON notices (shipment_id);
+        CREATE TABLE history (
+            id INTEGER PRIMARY KEY,
+            at REAL NOT NULL,
+            shipment_id TEXT,
+            who TEXT NOT NULL,
+            event TEXT NOT NULL,
+            detail TEXT NOT NULL
+        );
+        CREATE INDEX history_shipment ON history (shipment_id, id);
+        CREATE TABLE standing (
+            name TEXT PRIMARY KEY,
+            value TEXT NOT NULL
+        );
+        """,
+    ),
+)
