@@ -1,0 +1,69 @@
+"""The desk: the one door from an event loop into the exchange.
+
+The exchange is synchronous and may wait for disks and locks; a loop that serves hundreds of sessions must
+not.  What is asked here runs in a bounded pool of threads.  The order of two questions is the asker's to
+keep: who awaits the first answer before asking the second has it.
+
+Only page-cache work on a file that is already open (Draft.write, Reading.read, up to 256 KiB) may pass by
+the desk.  Syncs, merges, hashing, key derivation and registry writes never do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
+
+from fxsftp.exchange import Exchange
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+THREADS = 8  # enough to keep two cores and a disk busy; each holds one connection to the registry
+SLOW = 2  # scrypt and Argon2 take 32-64 MiB and a whole core each
+
+log = logging.getLogger("fxsftp.desk")
+
+
+class Desk:
+    """Asks the exchange on behalf of a loop, and says what time it is.
+
+    `exchange` is there for its verbs: `await desk.ask(desk.exchange.outbox.stat, user, place, desk.now())`.
+    """
+
+    def __init__(self, exchange: Exchange, clock: Callable[[], float], *, threads: int = THREADS) -> None:
+        self.exchange = exchange
+        self.now = clock
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="desk")
+        self._slow = asyncio.Semaphore(SLOW)
+        self._errands: set[asyncio.Task[None]] = set()
+
+    async def ask(self, verb: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What `verb` returns or raises; it runs to its end even when nobody waits for the answer any more."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, partial(verb, *args, **kwargs))
+
+    async def ask_slowly(self, verb: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The same for key derivation: few at a time, so that guessing can't use up memory or all threads."""
+        async with self._slow:
+            return await self.ask(verb, *args, **kwargs)
+
+    def see_to(self, errand: Coroutine[Any, Any, None]) -> None:
+        """Begin `errand` without waiting; `close` waits for it.  For what must be done after a session is gone."""
+        task = asyncio.get_running_loop().create_task(errand)
+        self._errands.add(task)
+        task.add_done_callback(self._seen_to)
+
+    def _seen_to(self, task: asyncio.Task[None]) -> None:
+        self._errands.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.error("an errand failed", exc_info=error)
+
+    async def close(self) -> None:
+        """Return when everything asked has been answered.  Nothing may be asked after."""
+        while self._errands:
+            await asyncio.wait(self._errands)
+        await asyncio.get_running_loop().run_in_executor(None, self._pool.shutdown)

@@ -1,0 +1,1 @@
+"""The SFTP front: SSH is spoken by asyncssh, SFTP by us."""

@@ -1,0 +1,464 @@
+"""The rooms: what a user sees by SFTP, and which verb of the exchange stands behind each thing done there.
+
+A path becomes a place, a place belongs to a room, and the room decides where a request goes.  README.txt,
+SHIPMENT.txt and the pages in sent are rendered when they are looked at; nothing here is stored, and nothing
+here decides what may be done.  Paths are spoken of in places only, whose text never shows a code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from fxsftp.domain import ids, places
+from fxsftp.domain.model import Entry, Notice, User, Wishes
+from fxsftp.domain.places import Place, Room
+from fxsftp.errors import (
+    AlreadyThere,
+    BadHandle,
+    CrossRoom,
+    Forbidden,
+    IsAFolder,
+    NoSuchPlace,
+    NotAFolder,
+    NotReadable,
+    ReadOnly,
+    ShipmentUnknown,
+)
+from fxsftp.fronts.desk import Desk
+from fxsftp.fronts.sftp.wire import Open
+
+if TYPE_CHECKING:
+    from fxsftp.exchange.drafts import Draft, Litter
+    from fxsftp.exchange.inbox import Letter, Reading
+    from fxsftp.exchange.sent import Sent
+    from fxsftp.templates import Templates
+
+LETTER = "SHIPMENT.txt"
+ROOM, READ_ONLY_ROOM, READ_ONLY = 0o755, 0o555, 0o444
+WRITES = Open.WRITE | Open.APPEND | Open.CREATE | Open.TRUNCATE
+
+
+class Rooms:
+    """What one session of `user` sees and may ask for.
+
+    A code that was given by making a folder of its name stats as an empty folder until the session ends,
+    because clients look at what they have made.
+    """
+
+    def __init__(self, user: User, desk: Desk, templates: Templates, session: str) -> None:
+        self.user = user
+        self.session = session
+        self._desk = desk
+        self._exchange = desk.exchange
+        self._templates = templates
+        self._given: set[Place] = set()
+
+    # ---- looking
+
+    def realpath(self, path: bytes) -> bytes:
+        """The absolute path that `path` means, by its letters alone: it need not exist."""
+        return ("/" + "/".join(places.resolve(path))).encode()
+
+    async def stat(self, path: bytes) -> Entry:
+        """What there is at `path`.  Raises NoSuchPlace."""
+        place, now = places.parse(path), self._desk.now()
+        if place in self._given:
+            return self._folder(place.name)
+        match place.room:
+            case Room.ROOT:
+                return self._folder("/", READ_ONLY_ROOM)
+            case Room.README:
+                return self._readme().entry()
+            case Room.OUTBOX if place.who or place.path:
+                return await self._desk.ask(self._exchange.outbox.stat, self.user, place, now)
+            case Room.OUTBOX:
+                return self._folder(place.name)
+            case Room.INBOX if place.path == LETTER:
+                return (await self._letter(place)).entry()
+            case Room.INBOX if place.shipment:
+                return await self._desk.ask(self._exchange.inbox.stat, self.user, place, now)
+            case Room.SENT if place.shipment:
+                return (await self._desk.ask(self._receipt, place)).entry()
+        return self._folder(place.name, READ_ONLY_ROOM)
+
+    async def open_folder(self, path: bytes) -> FolderHandle:
+        """The folder at `path`, opened.  Raises NoSuchPlace or NotAFolder."""
+        place, now = places.parse(path), self._desk.now()
+        if place in self._given:
+            return FolderHandle([], place.name)
+        found: Sequence[Entry]
+        match place.room:
+            case Room.ROOT:
+                found = [
+                    self._readme().entry(),
+                    self._folder(Room.INBOX, READ_ONLY_ROOM),
+                    self._folder(Room.OUTBOX),
+                    self._folder(Room.SENT, READ_ONLY_ROOM),
+                ]
+            case Room.OUTBOX:
+                found = await self._desk.ask(self._exchange.outbox.list, self.user, place, now)
+            case Room.INBOX if place.shipment:
+                found = await self._desk.ask(self._exchange.inbox.list_folder, self.user, place, now)
+                if not place.path and any(entry.name == LETTER for entry in found):
+                    letter = (await self._letter(place)).entry()
+                    found = [letter if entry.name == LETTER else entry for entry in found]
+            case Room.INBOX:
+                found = await self._desk.ask(self._exchange.inbox.list, self.user, now)
+            case Room.SENT if not place.shipment:
+                found = await self._desk.ask(self._receipts)
+            case _:
+                await self.stat(path)
+                raise NotAFolder(str(place))
+        return FolderHandle(found, place.name)
+
+    async def usage(self) -> tuple[int, int]:
+        """Bytes in use, and the quota."""
+        return await self._desk.ask(self._exchange.outbox.usage, self.user)
+
+    async def hash_of(self, path: bytes) -> str:
+        """The SHA-256, in hex, of a file that this user has sent or could fetch."""
+        place, now = places.parse(path), self._desk.now()
+        if place.room is Room.OUTBOX and (place.who or place.path):
+            return await self._desk.ask(self._exchange.outbox.hash_of, self.user, place)
+        if place.room is Room.INBOX and place.path and place.path != LETTER and place not in self._given:
+            return await self._desk.ask(self._exchange.inbox.hash_of, self.user, place, now)
+        page = await self.open(path, Open.READ, Wishes())
+        return hashlib.sha256(page.read(0, page.entry().size)).hexdigest()
+
+    # ---- opening
+
+    async def open(self, path: bytes, how: int, wishes: Wishes) -> Handle:
+        """What is at `path`, opened for reading or, in the outbox, for writing."""
+        if how & WRITES:
+            return await self._open_draft(path, how, wishes)
+        place, now = places.parse(path), self._desk.now()
+        if place in self._given:
+            raise IsAFolder(str(place))
+        match place.room:
+            case Room.README:
+                return self._readme()
+            case Room.INBOX if place.path == LETTER:
+                return await self._letter(place)
+            case Room.INBOX if place.path:
+                reading = await self._desk.ask(self._exchange.inbox.open, self.user, place, now)
+                return ReadingHandle(self._desk, reading)
+            case Room.SENT if place.shipment:
+                return await self._desk.ask(self._receipt, place)
+        if (await self.stat(path)).is_folder:
+            raise IsAFolder(str(place))
+        raise NotReadable(place.name)
+
+    async def _open_draft(self, path: bytes, how: int, wishes: Wishes) -> Handle:
+        place = self._outbox(path)
+        draft = await self._desk.ask(
+            self._exchange.outbox.open_draft,
+            self.user,
+            place,
+            truncate=bool(how & Open.TRUNCATE),
+            create=bool(how & Open.CREATE),
+            exclusive=bool(how & Open.EXCLUSIVE),
+            appends=bool(how & Open.APPEND),
+            wishes=wishes,
+            session=self.session,
+            now=self._desk.now(),
+        )
+        return DraftHandle(self._desk, draft)
+
+    # ---- changing
+
+    async def set_attributes(self, path: bytes, wishes: Wishes) -> None:
+        """Remember mode and times, honour a size."""
+        place = self._outbox(path)
+        if place.who or place.path:
+            await self._desk.ask(self._exchange.outbox.set_attributes, self.user, place, wishes, self._desk.now())
+
+    async def make_folder(self, path: bytes) -> None:
+        """Make a folder in the outbox; in a locked shipment, a folder named after its code opens it."""
+        place, now = self._to_change(path), self._desk.now()
+        if place.room is Room.INBOX and ids.is_code_shaped(place.path):
+            await self._desk.ask_slowly(
+                self._exchange.inbox.open_with_code, self.user, place.shipment, place.path, now
+            )
+            self._given.add(place)
+        elif place.room is Room.OUTBOX and (place.who or place.path):
+            await self._desk.ask(self._exchange.outbox.make_folder, self.user, place, now)
+        elif not place.path and not place.shipment:
+            raise AlreadyThere(str(place))
+        else:
+            raise ReadOnly(place.room)
+
+    async def remove_folder(self, path: bytes) -> None:
+        """Remove an empty folder; in the inbox, hide a shipment."""
+        place, now = self._to_change(path), self._desk.now()
+        if place in self._given:
+            self._given.discard(place)
+        elif place.room is Room.OUTBOX and (place.who or place.path):
+            await self._desk.ask(self._exchange.outbox.remove_folder, self.user, place, now)
+        elif place.room is Room.INBOX and place.shipment:
+            await self._desk.ask(self._exchange.inbox.remove_folder, self.user, place, now)
+        else:
+            raise ReadOnly(place.room or "/")
+
+    async def remove(self, path: bytes) -> None:
+        """Remove a file: from the outbox what was not sent, from the view what was; in the inbox, hide it."""
+        place, now = self._to_change(path), self._desk.now()
+        if place in self._given:
+            raise IsAFolder(str(place))
+        if place.room is Room.OUTBOX and (place.who or place.path):
+            await self._desk.ask(self._exchange.outbox.remove, self.user, place, now)
+        elif place.room is Room.INBOX and place.path:
+            await self._desk.ask(self._exchange.inbox.remove, self.user, place, now)
+        else:
+            raise ReadOnly(place.room or "/")
+
+    async def rename(self, old: bytes, new: bytes, *, replace: bool) -> None:
+        """Rename within the outbox.  `replace` says that what has the new name may go."""
+        source, target = self._to_change(old), self._to_change(new)
+        if source.room is not Room.OUTBOX or target.room is not Room.OUTBOX:
+            raise CrossRoom
+        if not (source.who or source.path) or not (target.who or target.path):
+            raise ReadOnly("/")
+        await self._desk.ask(
+            self._exchange.outbox.rename, self.user, source, target, replace=replace, now=self._desk.now()
+        )
+
+    def _outbox(self, path: bytes) -> Place:
+        place = self._to_change(path)
+        if place.room is not Room.OUTBOX:
+            raise ReadOnly(place.room or "/")
+        return place
+
+    def _to_change(self, path: bytes) -> Place:
+        """The place, or ReadOnly where there is none: who writes needs to hear where to write, not what is missing."""
+        try:
+            return places.parse(path)
+        except NoSuchPlace:
+            parts = places.resolve(path)
+            raise ReadOnly(parts[0] if len(parts) > 1 else "/") from None
+
+    # ---- what is rendered
+
+    def _folder(self, name: str, mode: int = ROOM) -> Entry:
+        return Entry(name=name, is_folder=True, size=0, mtime=self.user.made, mode=mode, may_write=mode == ROOM)
+
+    def _readme(self) -> PageHandle:
+        text = self._templates.room("README.txt", self.user.language, {"user": self.user.email}).encode()
+        return PageHandle(_page("README.txt", text, self.user.made), text)
+
+    async def _letter(self, place: Place) -> PageHandle:
+        """SHIPMENT.txt, if it was not removed."""
+        now = self._desk.now()
+        entry = await self._desk.ask(self._exchange.inbox.stat, self.user, place, now)
+        letter = await self._desk.ask(self._exchange.inbox.letter, self.user, place, now)
+        text = self._templates.room(LETTER, self.user.language, letter_facts(letter, self.user)).encode()
+        return PageHandle(_page(LETTER, text, entry.mtime), text)
+
+    def _receipt(self, place: Place) -> PageHandle:
+        """One page of sent.  Runs at the desk."""
+        pages = {f"{place.shipment}.txt": self.receipt_text, f"{place.shipment}.json": receipt_json}
+        if place.path not in pages:
+            raise NoSuchPlace(str(place))
+        try:
+            sent = self._exchange.sent.find(self.user, place.shipment, self._desk.now())
+        except ShipmentUnknown:
+            raise NoSuchPlace(str(place)) from None
+        text = pages[place.path](sent)
+        return PageHandle(_page(place.path, text, _last_event(sent)), text)
+
+    def _receipts(self) -> list[Entry]:
+        """All of sent.  Runs at the desk, since every page is rendered to know its size."""
+        now, found = self._desk.now(), []
+        for shipment in self._exchange.sent.list(self.user, now):
+            sent = self._exchange.sent.find(self.user, shipment.id, now)
+            pages = {".txt": self.receipt_text(sent), ".json": receipt_json(sent)}
+            found += [_page(shipment.id + end, text, _last_event(sent)) for end, text in pages.items()]
+        return found
+
+    def receipt_text(self, sent: Sent) -> bytes:
+        """The receipt as a page in the user's language."""
+        return self._templates.room("sent.txt", self.user.language, receipt_facts(sent, self.user)).encode()
+
+
+def _page(name: str, text: bytes, when: float) -> Entry:
+    return Entry(name, False, len(text), when, READ_ONLY)
+
+
+def _last_event(sent: Sent) -> float:
+    return max([sent.shipment.made, *(event.at for event in sent.history)])
+
+
+def receipt_json(sent: Sent) -> bytes:
+    """The receipt for programs."""
+    return json.dumps(sent.as_json(), ensure_ascii=False, indent=2).encode() + b"\n"
+
+
+def receipt_facts(sent: Sent, user: User) -> dict[str, object]:
+    """What sent.txt says."""
+    shipment = sent.shipment
+    return {
+        "user": user.email,
+        "shipment": shipment.id,
+        "recipient": shipment.recipient,
+        "subject": shipment.subject,
+        "state": sent.state,
+        "reason": shipment.reason,
+        "made": shipment.made,
+        "sent": shipment.sent,
+        "expires": shipment.expires,
+        "ended": shipment.ended,
+        "files": [{"name": file.name, "size": file.size, "sha256": file.sha256} for file in sent.files],
+        "deliveries": [
+            {
+                "recipient": email,
+                "state": delivery.state.value,
+                "lock": delivery.lock.value,
+                "opened": delivery.opened,
+                "collected": delivery.collected,
+                "ended": delivery.ended,
+            }
+            for delivery, email in sent.deliveries
+        ],
+        "notices": [
+            {"to": _receiver(sent, notice), "way": notice.way, "state": notice.state, "reason": notice.reason}
+            for notice in sent.notices
+        ],
+        "history": [
+            {"at": event.at, "who": event.who, "event": event.event, "detail": event.detail} for event in sent.history
+        ],
+    }
+
+
+def _receiver(sent: Sent, notice: Notice) -> str:
+    """Whom a notice went to, by address: never a phone number."""
+    return next((email for delivery, email in sent.deliveries if delivery.id == notice.delivery_id), sent.sender)
+
+
+def letter_facts(letter: Letter, user: User) -> dict[str, object]:
+    """What SHIPMENT.txt says."""
+    shipment = letter.shipment
+    return {
+        "user": user.email,
+        "shipment": shipment.id,
+        "folder": letter.folder,
+        "sender": letter.sender,
+        "sender_name": letter.sender_name,
+        "subject": shipment.subject,
+        "message": shipment.message,
+        "sent": shipment.sent,
+        "expires": shipment.expires,
+        "files": [{"name": name, "size": size} for name, size in letter.files],
+        "first_file": letter.files[0][0] if letter.files else "",
+        "lock": letter.lock.value,
+        "is_open": letter.is_open,
+        "direct": letter.direct,
+        "phone_hint": letter.phone_hint,
+    }
+
+
+# ---- what is open --------------------------------------------------------------------------------
+
+
+class Handle:
+    """Something opened.  What a kind of thing can't do is refused here.
+
+    `read`, `write`, `entry` and `more` touch memory and the page cache only, and are called in the loop.
+    """
+
+    def read(self, offset: int, count: int) -> bytes:  # noqa: ARG002  # here and below: a refusal
+        """Up to `count` bytes; none at the end."""
+        raise BadHandle
+
+    def write(self, offset: int, data: memoryview) -> None:  # noqa: ARG002
+        """Take `data`, which is not kept after."""
+        raise Forbidden("this was not opened for writing")
+
+    def entry(self) -> Entry:
+        """What a listing would show now."""
+        raise BadHandle
+
+    def more(self, most: int) -> Sequence[Entry]:  # noqa: ARG002
+        """The next entries of a folder; none at the end."""
+        raise BadHandle
+
+    async def change(self, wishes: Wishes) -> None:  # noqa: ARG002
+        """Take what the client says of it."""
+        raise Forbidden("this was not opened for writing")
+
+    async def sync(self) -> None:
+        """Return when what was written is durable."""
+
+    async def close(self) -> None:
+        """The client closed it."""
+
+    async def lose(self) -> None:
+        """The session ended before the client closed it."""
+        await self.close()
+
+
+class DraftHandle(Handle):
+    """A file on its way out."""
+
+    def __init__(self, desk: Desk, draft: Draft | Litter) -> None:
+        self._desk, self._draft = desk, draft
+        self.write = draft.write  # type: ignore[method-assign]  # each call counts here: one per 32 KiB
+        self.read = draft.read  # type: ignore[method-assign]
+
+    def entry(self) -> Entry:
+        return self._draft.entry()
+
+    async def change(self, wishes: Wishes) -> None:
+        await self._desk.ask(self._draft.wish, wishes)
+
+    async def sync(self) -> None:
+        await self._desk.ask(self._desk.exchange.outbox.sync_draft, self._draft)
+
+    async def close(self) -> None:
+        await self._desk.ask(self._desk.exchange.outbox.close_draft, self._draft, self._desk.now())
+
+    async def lose(self) -> None:
+        await self._desk.ask(self._desk.exchange.outbox.lose_draft, self._draft, self._desk.now())
+
+
+class ReadingHandle(Handle):
+    """A file of a shipment, being fetched."""
+
+    def __init__(self, desk: Desk, reading: Reading) -> None:
+        self._desk, self._reading = desk, reading
+        self.read = reading.read  # type: ignore[method-assign]
+
+    def entry(self) -> Entry:
+        return self._reading.entry
+
+    async def close(self) -> None:
+        await self._desk.ask(self._desk.exchange.inbox.read_done, self._reading, self._desk.now())
+
+
+class PageHandle(Handle):
+    """A page that was rendered when it was opened, so that it stays the same while it is read."""
+
+    def __init__(self, entry: Entry, text: bytes) -> None:
+        self._entry, self._text = entry, text
+
+    def read(self, offset: int, count: int) -> bytes:
+        return self._text[offset : offset + count]
+
+    def entry(self) -> Entry:
+        return self._entry
+
+
+class FolderHandle(Handle):
+    """A listing, as it was when it was opened."""
+
+    def __init__(self, entries: Sequence[Entry], name: str) -> None:
+        self._entries, self._name, self._next = entries, name, 0
+
+    def more(self, most: int) -> Sequence[Entry]:
+        found = self._entries[self._next : self._next + most]
+        self._next += len(found)
+        return found
+
+    def entry(self) -> Entry:
+        return Entry(self._name, True, 0, 0, READ_ONLY_ROOM)

@@ -1,0 +1,578 @@
+"""One SFTP session: packets come in, are served strictly in their order, and are answered.
+
+House rules.  What only touches memory and the page cache (READ, WRITE, listings already fetched) is served in
+the loop, as it arrives; everything else is asked at the desk, and what follows it waits.  While anything is
+waited for, the channel is not read, so that SSH's window, and in the end TCP's, stops the client: a session costs
+a few MiB however hard it is leaned on.  A WRITE goes into its draft piece by piece as it comes, and is never put
+together first.
+
+Only a CLOSE packet closes a draft.  A session that ends, for whatever reason, loses what it has open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import struct
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import asyncssh
+
+from fxsftp.domain.model import Entry
+from fxsftp.errors import (
+    AlreadyThere,
+    BadHandle,
+    BadPacket,
+    Conflict,
+    Forbidden,
+    FxError,
+    Missing,
+    NoLinks,
+    NoSuchPlace,
+    NotSupported,
+)
+from fxsftp.fronts.desk import Desk
+from fxsftp.fronts.sftp import wire
+from fxsftp.fronts.sftp.rooms import Handle, Rooms
+from fxsftp.fronts.sftp.wire import DATA_MOST, HEAD, PACKET_MOST, READ_MOST, Kind, Reader, Status
+
+HANDLES_MOST = 256  # open at once in a session; clients keep one or two, sshfs a few dozen
+NAMES_MOST = 100  # names in one answer to READDIR, as OpenSSH's server gives
+HANDLE_BYTES = 256  # the longest handle the draft allows
+TOGETHER = 256 << 10  # bytes; answers are gathered up to this, so that each fills whole SSH packets
+TURN = 1 << 20  # bytes; answers given in one turn of the loop, before others have theirs (about 2 ms)
+FULL, DRAINED = 1 << 20, 256 << 10  # bytes unsent at which requests wait, and at which they go on
+
+# Why requests wait.
+SERVING, UNSENT, CHOKED, TURNED = 1, 2, 4, 8
+
+log = logging.getLogger("fxsftp.sftp")
+
+Answer = bytes | Coroutine[Any, Any, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """One kind of request.  `serve` gives the answer, or a coroutine for it where the desk has to be asked."""
+
+    name: str
+    serve: Callable[[SftpSession, int, Reader], Answer]
+    does_write: bool
+
+
+class SftpSession(asyncssh.SSHServerSession[bytes]):
+    """SFTP version 3 with one client, over one channel."""
+
+    def __init__(self, rooms: Rooms, desk: Desk, *, explains: bool = False) -> None:
+        """`explains` says that the client hides the text of a refusal, so that it goes to stderr as well."""
+        self._rooms, self._desk = rooms, desk
+        self._explains, self._explained = explains, ""
+        self._loop = asyncio.get_running_loop()
+        self._chan: asyncssh.SSHServerChannel[bytes]
+        self.heard = self._loop.time()
+        self._handles: dict[bytes, Handle] = {}
+        self._next_handle = 0
+        self._is_greeted = False
+        self._has_written = False
+
+        self._kept = bytearray()  # what can't be served yet
+        self._needed = 0  # how much must be kept before it is worth looking at
+        self._waits = 0  # why nothing is served just now
+        self._serving: asyncio.Task[None] | None = None
+        self._is_over = False  # nothing more is served
+        self._has_eof = False  # the client says no more
+
+        self._out: list[bytes] = []
+        self._out_bytes = 0
+        self._turn = 0
+
+        # The WRITE whose bytes are arriving.
+        self._number = 0
+        self._target = _NOTHING
+        self._offset = 0
+        self._left = 0
+        self._skip = 0  # bytes of a packet to be passed over
+        self._fault: Exception | None = None
+        self._has_trailed = False
+
+    # ---- the channel
+
+    def connection_made(self, chan: asyncssh.SSHServerChannel[bytes]) -> None:
+        """The channel is there."""
+        self._chan = chan
+        chan.set_write_buffer_limits(FULL, DRAINED)
+
+    def data_received(self, data: bytes, datatype: int | None) -> None:  # noqa: ARG002  # there is only one kind
+        """Serve what arrived, or keep it until it can be."""
+        self.heard = self._loop.time()
+        if self._kept or self._waits:
+            self._kept += data
+            if self._waits or len(self._kept) < self._needed:
+                return
+            data = bytes(self._kept)
+            self._kept.clear()
+        self._take(data)
+
+    def eof_received(self) -> bool:
+        """Finish what is asked; the way back stays open until then."""
+        self._has_eof = True
+        if not self._waits:
+            self._go_on()
+        return True
+
+    def pause_writing(self) -> None:
+        """The client does not read its answers: ask it for no more questions."""
+        self._wait(UNSENT)
+
+    def resume_writing(self) -> None:
+        """It has read most of them."""
+        self._loop.call_soon(self._resume, UNSENT)
+
+    def choke(self, is_choked: bool) -> None:
+        """The same for the line below all channels."""
+        if is_choked:
+            self._wait(CHOKED)
+        else:
+            self._resume(CHOKED)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # lost is lost
+        """The channel is gone.  What is open is lost, after what is being served is done."""
+        self._end()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is open or being served."""
+        return bool(self._handles or self._waits & SERVING) and not self._is_over
+
+    # ---- taking packets from the stream
+
+    def _take(self, data: bytes) -> None:
+        """Serve the packets in `data` until they end or something must be waited for; keep the rest."""
+        at, end, self._needed = 0, len(data), 0
+        while at < end and not self._waits and not self._is_over:
+            if self._left:
+                at = self._fill(data, at, end)
+            elif self._skip:
+                passed = min(self._skip, end - at)
+                self._skip -= passed
+                at += passed
+            else:
+                taken = self._packet(data, at, end)
+                if taken < 0:
+                    break
+                at += taken
+            if self._out_bytes >= TOGETHER:
+                self._send()
+        if at < end and not self._is_over:
+            self._kept += data[at:] if at else data
+        self._send()
+
+    def _packet(self, data: bytes, at: int, end: int) -> int:
+        """Serve the packet that begins at `at`: how many bytes of it are dealt with, or -1 when more are needed."""
+        here = end - at
+        if here < 9:
+            self._needed = 9
+            if here >= 4 and not 5 <= int.from_bytes(data[at : at + 4], "big") <= PACKET_MOST:
+                self._break(None, "a packet is too short or too long")
+            return -1
+        length, kind, number = HEAD.unpack_from(data, at)
+        if not 5 <= length <= PACKET_MOST:
+            self._break(None if kind == Kind.INIT else number, f"a packet of {length} bytes, of at most {PACKET_MOST}")
+            return -1
+        if kind == Kind.WRITE and self._is_greeted:
+            return self._begin_write(data, at, here, length, number)
+        if here < 4 + length:
+            self._needed = 4 + length
+            return -1
+        self._serve(kind, number, Reader(data, at + 9, at + 4 + length))
+        return 4 + int(length)
+
+    def _begin_write(self, data: bytes, at: int, here: int, length: int, number: int) -> int:
+        if here < 13:
+            self._needed = 13
+            return -1
+        size = int.from_bytes(data[at + 9 : at + 13], "big")
+        head = 25 + size  # length, kind, id, handle, offset, length of the data
+        if size > HANDLE_BYTES or head > 4 + length:
+            return self._bad_write(number, length, "the handle of a WRITE")
+        if here < head:
+            self._needed = head
+            return -1
+        offset, count = _EXTENT.unpack_from(data, at + 13 + size)
+        surplus = 4 + length - head - count
+        if surplus < 0 or count > DATA_MOST:
+            return self._bad_write(number, length, "the data of a WRITE")
+        if surplus and not self._has_trailed:  # pkg/sftp before 1.13.6, so Debian 12's rclone: harmless
+            self._has_trailed = True
+            log.info("%s: bytes after the data of a WRITE, passed over", self._rooms.user.email)
+        self._target = self._handles.get(data[at + 13 : at + 13 + size], _NOTHING)
+        self._fault = BadHandle() if self._target is _NOTHING else None
+        self._number, self._offset, self._left, self._skip = number, offset, count, surplus
+        self._has_written = True
+        if not count:
+            self._end_write()
+        return head
+
+    def _bad_write(self, number: int, length: int, what: str) -> int:
+        self._say(self._refusal(number, "WRITE", BadPacket(f"{what} reaches past the end of the packet")))
+        self._skip = 4 + length
+        return 0
+
+    def _fill(self, data: bytes, at: int, end: int) -> int:
+        """Give the draft the bytes of a WRITE that are here."""
+        count = min(self._left, end - at)
+        if not self._fault:
+            try:
+                self._target.write(self._offset, memoryview(data)[at : at + count])
+            except Exception as error:  # noqa: BLE001  # told when the packet ends
+                self._fault = error
+        self._offset += count
+        self._left -= count
+        if not self._left:
+            self._end_write()
+        return at + count
+
+    def _end_write(self) -> None:
+        if self._fault:
+            self._say(self._refusal(self._number, "WRITE", self._fault))
+        else:
+            self._say(wire.status(self._number, Status.OK))
+        self._target, self._fault = _NOTHING, None
+
+    # ---- serving
+
+    def _serve(self, kind: int, number: int, reader: Reader) -> None:
+        """Answer one request, now or when the desk has answered."""
+        name = str(kind)
+        try:
+            verb = VERBS.get(kind)
+            if kind == Kind.EXTENDED:
+                name = reader.string().decode("ascii", "replace")
+                verb = EXTENSIONS.get(name)
+            if not verb:
+                raise NotSupported(f"SFTP requests of type {name!r}")
+            name = verb.name
+            if self._is_greeted is (kind == Kind.INIT):
+                raise BadPacket("INIT must come first, and once")
+            self._has_written |= verb.does_write
+            answer = verb.serve(self, number, reader)
+        except Exception as error:  # noqa: BLE001  # told to the client or, if it is no FxError, to the log
+            answer = self._refusal(number, name, error)
+        if isinstance(answer, bytes):
+            self._say(answer)
+        else:
+            self._wait(SERVING)
+            self._serving = self._loop.create_task(self._await(number, name, answer))
+
+    async def _await(self, number: int, name: str, work: Coroutine[Any, Any, bytes]) -> None:
+        try:
+            answer = await work
+        except Exception as error:  # noqa: BLE001  # as above
+            answer = self._refusal(number, name, error)
+        self._serving = None
+        self._say(answer)
+        self._resume(SERVING)
+
+    def _refusal(self, number: int, name: str, error: Exception) -> bytes:
+        """The status for `error`: its own words if it is ours, and none of its words if it isn't."""
+        if isinstance(error, FxError):
+            code = next((code for kind, code in CODES if isinstance(error, kind)), Status.FAILURE)
+            text = str(error)
+        else:
+            code, text = Status.FAILURE, str(FxError())
+            log.error("%s: %s failed", self._rooms.user.email, name, exc_info=error)
+        if self._explains and not isinstance(error, QUIET) and text != self._explained:
+            self._explained = text
+            if not self._chan.is_closing():
+                self._chan.write_stderr(text.encode() + b"\r\n")
+        return wire.status(number, code, text)
+
+    # ---- the verbs, in the order of their numbers
+
+    def _init(self, number: int, _reader: Reader) -> Answer:
+        if number < wire.VERSION:
+            raise NotSupported(f"version {number} of SFTP, only {wire.VERSION}")
+        self._is_greeted = True
+        return wire.version((name.encode(), offer) for name, (offer, _) in OFFERS.items() if offer)
+
+    async def _open(self, number: int, reader: Reader) -> bytes:
+        path, how, wishes = reader.string(), reader.uint32(), reader.wishes()
+        self._check_handles()
+        return self._opened(number, await self._rooms.open(path, how, wishes))
+
+    async def _close(self, number: int, reader: Reader) -> bytes:
+        handle = self._handles.pop(reader.string(), None)
+        if not handle:
+            raise BadHandle
+        await handle.close()  # the moment of truth is in there: only when this has returned do we say OK
+        return wire.status(number, Status.OK)
+
+    def _read(self, number: int, reader: Reader) -> Answer:
+        handle, offset, count = self._handle(reader), reader.uint64(), reader.uint32()
+        data = handle.read(offset, min(count, READ_MOST))
+        if not data:
+            return wire.status(number, Status.EOF)
+        self._say(wire.data_head(number, len(data)))
+        return data
+
+    def _write(self, number: int, _reader: Reader) -> Answer:
+        """Come here only before INIT, and so never: see `_begin_write`."""
+        return wire.status(number, Status.FAILURE)
+
+    async def _stat(self, number: int, reader: Reader) -> bytes:
+        return _attrs(number, await self._rooms.stat(reader.string()))
+
+    def _fstat(self, number: int, reader: Reader) -> Answer:
+        return _attrs(number, self._handle(reader).entry())
+
+    async def _setstat(self, number: int, reader: Reader) -> bytes:
+        path, wishes = reader.string(), reader.wishes()
+        await self._rooms.set_attributes(path, wishes)
+        return wire.status(number, Status.OK)
+
+    async def _fsetstat(self, number: int, reader: Reader) -> bytes:
+        handle, wishes = self._handle(reader), reader.wishes()
+        await handle.change(wishes)
+        return wire.status(number, Status.OK)
+
+    async def _opendir(self, number: int, reader: Reader) -> bytes:
+        path = reader.string()
+        self._check_handles()
+        return self._opened(number, await self._rooms.open_folder(path))
+
+    def _readdir(self, number: int, reader: Reader) -> Answer:
+        entries = self._handle(reader).more(NAMES_MOST)
+        if not entries:
+            return wire.status(number, Status.EOF)
+        owner, now = self._rooms.user.email, self._desk.now()
+        return wire.name(
+            number, ((entry.name.encode(), wire.line(entry, owner, now), wire.attrs(entry)) for entry in entries)
+        )
+
+    async def _remove(self, number: int, reader: Reader) -> bytes:
+        await self._rooms.remove(reader.string())
+        return wire.status(number, Status.OK)
+
+    async def _mkdir(self, number: int, reader: Reader) -> bytes:
+        await self._rooms.make_folder(reader.string())
+        return wire.status(number, Status.OK)
+
+    async def _rmdir(self, number: int, reader: Reader) -> bytes:
+        await self._rooms.remove_folder(reader.string())
+        return wire.status(number, Status.OK)
+
+    def _realpath(self, number: int, reader: Reader) -> Answer:
+        return self._named(number, self._rooms.realpath(reader.string()))
+
+    async def _rename(self, number: int, reader: Reader) -> bytes:
+        old, new = reader.string(), reader.string()
+        await self._rooms.rename(old, new, replace=False)
+        return wire.status(number, Status.OK)
+
+    def _symlink(self, _number: int, _reader: Reader) -> Answer:
+        raise NoLinks("symbolic links")
+
+    # ---- the extensions
+
+    async def _posix_rename(self, number: int, reader: Reader) -> bytes:
+        old, new = reader.string(), reader.string()
+        await self._rooms.rename(old, new, replace=True)
+        return wire.status(number, Status.OK)
+
+    async def _fsync(self, number: int, reader: Reader) -> bytes:
+        await self._handle(reader).sync()
+        return wire.status(number, Status.OK)
+
+    def _limits(self, number: int, _reader: Reader) -> Answer:
+        return wire.packet(
+            Kind.EXTENDED_REPLY, number, wire.numbers(PACKET_MOST, READ_MOST, DATA_MOST, HANDLES_MOST)
+        )
+
+    async def _statvfs(self, number: int, _reader: Reader) -> bytes:
+        used, quota = await self._rooms.usage()
+        free = max(quota - used, 0) // _BLOCK
+        blocks = quota // _BLOCK
+        numbers = (_BLOCK, _BLOCK, blocks, free, free, blocks, free, free, 0, _NOSUID, 255)
+        return wire.packet(Kind.EXTENDED_REPLY, number, wire.numbers(*numbers))
+
+    def _hardlink(self, _number: int, _reader: Reader) -> Answer:
+        raise NoLinks("hard links")
+
+    def _home(self, number: int, reader: Reader) -> Answer:
+        name = reader.string().decode("utf-8", "replace")
+        if name.casefold() not in ("", self._rooms.user.email):
+            raise NoSuchPlace("~" + name)
+        return self._named(number, b"/")
+
+    def _expand_path(self, number: int, reader: Reader) -> Answer:
+        path = reader.string()
+        if path.startswith(b"~"):
+            name, _, path = path[1:].partition(b"/")
+            if name.decode("utf-8", "replace").casefold() not in ("", self._rooms.user.email):
+                raise NoSuchPlace("~" + name.decode("utf-8", "replace"))
+        return self._named(number, self._rooms.realpath(path))
+
+    # ---- handles
+
+    def _handle(self, reader: Reader) -> Handle:
+        handle = self._handles.get(reader.string())
+        if not handle:
+            raise BadHandle
+        return handle
+
+    def _check_handles(self) -> None:
+        if len(self._handles) >= HANDLES_MOST:
+            raise Conflict(f"{HANDLES_MOST} files are open in this session. Close one first")
+
+    def _opened(self, number: int, handle: Handle) -> bytes:
+        name = self._next_handle.to_bytes(4, "big")  # never used twice, so that one that was closed stays closed
+        self._next_handle += 1
+        self._handles[name] = handle
+        return wire.handle(number, name)
+
+    def _named(self, number: int, path: bytes) -> bytes:
+        return wire.name(number, [(path, path, wire.NO_ATTRS)])
+
+    # ---- answering
+
+    def _say(self, answer: bytes) -> None:
+        self._out.append(answer)
+        self._out_bytes += len(answer)
+
+    def _send(self) -> None:
+        """Give the channel what was said.  Many answers at once, since each write costs at least one SSH packet."""
+        if not self._out:
+            return
+        if not self._is_over and not self._chan.is_closing():
+            self._chan.write(b"".join(self._out))
+            self._turn += self._out_bytes
+            if self._turn >= TURN and not self._waits & TURNED:
+                self._wait(TURNED)
+                self._loop.call_soon(self._resume, TURNED)
+        self._out.clear()
+        self._out_bytes = 0
+
+    # ---- waiting and going on
+
+    def _stands_still(self) -> bool:
+        return self._waits != 0 or self._is_over
+
+    def _wait(self, why: int) -> None:
+        self._waits |= why
+        self._chan.pause_reading()
+
+    def _resume(self, why: int) -> None:
+        if self._waits & why:
+            self._waits &= ~why
+            self._turn = 0
+            if not self._waits:
+                self._go_on()
+
+    def _go_on(self) -> None:
+        """Serve what was kept; then read again or, after the client's last word, end."""
+        self._send()
+        if self._stands_still():
+            return
+        if self._kept and len(self._kept) >= self._needed:
+            data = bytes(self._kept)
+            self._kept.clear()
+            self._take(data)
+        if self._stands_still():
+            return
+        if not self._has_eof:
+            self._chan.resume_reading()
+        else:
+            # OpenSSH's scp exits 1, though all bytes arrived, when the subsystem ends without a status.
+            self._chan.exit(0)
+            self._end()
+
+    # ---- ending
+
+    def _break(self, number: int | None, reason: str) -> None:
+        """The stream can't be followed any more: say so, and close the channel."""
+        log.warning("%s: SFTP session ended: %s", self._rooms.user.email, reason)
+        if number is not None:
+            self._say(self._refusal(number, "packet", BadPacket(reason)))
+        self._send()
+        if not self._chan.is_closing():
+            self._chan.exit(1)
+        self._end()
+
+    def _end(self) -> None:
+        if not self._is_over:
+            self._is_over = True
+            self._kept.clear()
+            self._desk.see_to(self._leave())
+
+    async def _leave(self) -> None:
+        """Lose what is still open, and tell the exchange that this session is gone."""
+        if self._serving:
+            await asyncio.wait([self._serving])
+        while self._handles:
+            _, handle = self._handles.popitem()
+            try:
+                await handle.lose()
+            except Exception:
+                log.exception("%s: a file could not be put away after its session", self._rooms.user.email)
+        if self._has_written:
+            await self._desk.ask(self._desk.exchange.outbox.session_ended, self._rooms.session, self._desk.now())
+
+
+def _attrs(number: int, entry: Entry) -> bytes:
+    return wire.packet(Kind.ATTRS, number, wire.attrs(entry))
+
+
+_NOTHING = Handle()  # where a WRITE goes that has no handle
+_EXTENT = struct.Struct(">QI")  # offset and length of the data
+_BLOCK = 4096
+_NOSUID = 2  # SSH2_FXE_STATVFS_ST_NOSUID
+
+VERBS: Mapping[int, Verb] = {
+    Kind.INIT: Verb("INIT", SftpSession._init, False),
+    Kind.OPEN: Verb("OPEN", SftpSession._open, True),
+    Kind.CLOSE: Verb("CLOSE", SftpSession._close, False),
+    Kind.READ: Verb("READ", SftpSession._read, False),
+    Kind.WRITE: Verb("WRITE", SftpSession._write, True),
+    Kind.LSTAT: Verb("LSTAT", SftpSession._stat, False),
+    Kind.FSTAT: Verb("FSTAT", SftpSession._fstat, False),
+    Kind.SETSTAT: Verb("SETSTAT", SftpSession._setstat, True),
+    Kind.FSETSTAT: Verb("FSETSTAT", SftpSession._fsetstat, True),
+    Kind.OPENDIR: Verb("OPENDIR", SftpSession._opendir, False),
+    Kind.READDIR: Verb("READDIR", SftpSession._readdir, False),
+    Kind.REMOVE: Verb("REMOVE", SftpSession._remove, True),
+    Kind.MKDIR: Verb("MKDIR", SftpSession._mkdir, True),
+    Kind.RMDIR: Verb("RMDIR", SftpSession._rmdir, True),
+    Kind.REALPATH: Verb("REALPATH", SftpSession._realpath, False),
+    Kind.STAT: Verb("STAT", SftpSession._stat, False),
+    Kind.RENAME: Verb("RENAME", SftpSession._rename, True),
+    Kind.READLINK: Verb("READLINK", SftpSession._symlink, False),
+    Kind.SYMLINK: Verb("SYMLINK", SftpSession._symlink, True),
+}
+
+# By name: the version that is offered in the answer to INIT ("" when it is served but not offered), and the verb.
+# users-groups-by-id@openssh.com is neither: there are no other users to tell of.
+OFFERS: Mapping[str, tuple[bytes, Verb]] = {
+    "posix-rename@openssh.com": (b"1", Verb("posix-rename", SftpSession._posix_rename, True)),
+    "statvfs@openssh.com": (b"2", Verb("statvfs", SftpSession._statvfs, False)),
+    "fstatvfs@openssh.com": (b"2", Verb("fstatvfs", SftpSession._statvfs, False)),
+    "fsync@openssh.com": (b"1", Verb("fsync", SftpSession._fsync, True)),
+    "lsetstat@openssh.com": (b"1", Verb("lsetstat", SftpSession._setstat, True)),
+    "limits@openssh.com": (b"1", Verb("limits", SftpSession._limits, False)),
+    "expand-path@openssh.com": (b"1", Verb("expand-path", SftpSession._expand_path, False)),
+    "home-directory": (b"1", Verb("home-directory", SftpSession._home, False)),
+    "hardlink@openssh.com": (b"", Verb("hardlink", SftpSession._hardlink, True)),
+}
+EXTENSIONS: Mapping[str, Verb] = {name: verb for name, (_, verb) in OFFERS.items()}
+
+# The first branch an error belongs to gives its code; whatever is in none of them is a FAILURE.
+CODES: tuple[tuple[type[FxError], Status], ...] = (
+    (Missing, Status.NO_SUCH_FILE),
+    (Forbidden, Status.PERMISSION_DENIED),
+    (NotSupported, Status.OP_UNSUPPORTED),
+    (BadPacket, Status.BAD_MESSAGE),
+)
+
+# What clients run into on their usual way, and what a person need not hear of.
+QUIET = (NoSuchPlace, AlreadyThere, NotSupported, BadPacket)
