@@ -228,6 +228,24 @@ class Settings(BaseSettings):
     def state(self) -> Path:
         return self.folder / self.exchange.state
 
+    # Folders of their own, because the services may enter different ones: systemd/tmpfiles.conf says which.
+
+    @property
+    def registry(self) -> Path:
+        return self.state / "registry" / "registry.db"
+
+    @property
+    def secrets(self) -> Path:
+        return self.state / "secrets" / "secrets.db"
+
+    @property
+    def vault(self) -> Path:
+        return self.state / "vault"
+
+    @property
+    def bell(self) -> Path:
+        return self.state / "run" / "courier"
+
     @property
     def hook_folders(self) -> tuple[Path, ...]:
         """Where the operator's own hooks are; the shipped ones come after these."""
