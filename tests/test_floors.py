@@ -74,7 +74,6 @@ HOMES: dict[str, tuple[str, ...]] = {
     "pydantic": ("fxsftp.settings",),
     "pydantic_core": ("fxsftp.settings",),
     "pydantic_settings": ("fxsftp.settings",),
-    "tomllib": ("fxsftp.settings",),
     "jinja2": ("fxsftp.templates",),
     "babel": ("fxsftp.templates",),
     "gettext": ("fxsftp.templates",),
@@ -100,7 +99,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "phonenumbers": ("fxsftp.domain.*",),
 }
 
-STANDARD = {"sqlite3", "tomllib", "gettext", "subprocess", "asyncio"}  # of HOMES; these are not in requirements/run.in
+STANDARD = {"sqlite3", "gettext", "subprocess", "asyncio"}  # of HOMES; these are not in requirements/run.in
 
 
 def modules() -> dict[str, Path]:

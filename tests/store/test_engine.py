@@ -121,9 +121,15 @@ def test_a_full_disk_is_said_and_nothing_happened(engine: Engine) -> None:
     assert names(engine) == ["kept"]
 
 
-def test_the_files_are_for_the_owner_only(engine: Engine) -> None:
-    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in engine.path.parent.iterdir()}
-    assert modes == {"registry.db": 0o600, "registry.db-wal": 0o600, "registry.db-shm": 0o600}
+@pytest.mark.parametrize(("folder", "file"), [(0o700, 0o600), (0o755, 0o600), (0o2770, 0o660)])
+def test_the_files_are_as_private_as_their_folder(tmp_path: Path, folder: int, file: int) -> None:
+    """The courier runs as another user of the same group, and never may anybody else look."""
+    tmp_path.chmod(folder)
+    engine = Engine(tmp_path / "registry.db")
+    engine.execute("CREATE TABLE things (name TEXT)")
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert modes == {"registry.db": file, "registry.db-wal": file, "registry.db-shm": file}
+    engine.close()
 
 
 def test_the_pragmas_are_what_the_design_says(engine: Engine) -> None:

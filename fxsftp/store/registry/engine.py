@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -329,7 +330,8 @@ def _create_private(path: Path) -> None:
     except FileExistsError:
         return
     try:
-        os.fchmod(descriptor, 0o600 | (path.parent.stat().st_mode & 0o060))  # whatever the umask is
+        is_shared = path.parent.stat().st_mode & stat.S_IWGRP
+        os.fchmod(descriptor, 0o660 if is_shared else 0o600)  # whatever the umask is
     finally:
         os.close(descriptor)
 
