@@ -34,6 +34,7 @@ class Policy:
     wrong_codes: int = 5
     closed: float = 15 * MINUTE
     code_kept: float = 72 * HOUR
+    give_up: float = 72 * HOUR
     quota: int = 50 << 30
     max_files: int = 10_000
     ahead: int = 16 << 20

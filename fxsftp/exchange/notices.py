@@ -20,7 +20,6 @@ from fxsftp.exchange.holdings import Holdings
 log = logging.getLogger("fxsftp.exchange")
 
 BACKOFF = (30.0, 120.0, 600.0, 1800.0, 3600.0)  # seconds; the last one repeats
-GIVE_UP = 72 * 3600.0  # after that a code is erased, and a mail helps nobody
 
 
 @dataclass(frozen=True)
@@ -142,11 +141,11 @@ class Notices:
         self._finish(notice_id, lease, "carried", "", reference, now)
 
     def later(self, notice_id: str, lease: str, reason: str, now: float) -> None:
-        """Try again after a while; give up after three days, and then its failure is shown to the sender."""
+        """Try again after a while; give up in the end, and then its failure is shown to the sender."""
         notice = self._registry.notices.find(notice_id)
         if notice is None:
             return
-        if now - notice.made > GIVE_UP:
+        if now - notice.made > self._holdings.policy.give_up:
             self.failed(notice_id, lease, reason, now)
             return
         wait = BACKOFF[min(notice.attempts, len(BACKOFF)) - 1]

@@ -1,0 +1,375 @@
+"""Wiring: which stores, keys and fronts make up which process.  Nobody imports this but the command itself.
+
+    fxsftp serve                    supervises one process each of sftp, courier and sweep
+    fxsftp serve --only sftp        what its systemd unit runs: has the house key and the vault; writes codes, reads none
+    fxsftp serve --only courier     has the courier key and goes out; reaches neither the vault nor the house key
+    fxsftp serve --only sweep       erases what has ended, then exits
+
+No rule about shipments stands here, and nothing here is more than wiring.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from fxsftp import readiness, seal, shipped
+from fxsftp.bell import Bell
+from fxsftp.clock import SteadyClock, boot
+from fxsftp.courier import Courier, hire
+from fxsftp.domain.model import LockKind
+from fxsftp.domain.policy import Policy
+from fxsftp.errors import BadSettings, ClockDoubt, FxError
+from fxsftp.exchange import Exchange, Holdings, Keyring
+from fxsftp.fronts import cli
+from fxsftp.fronts.desk import Desk
+from fxsftp.fronts.sftp import hostkeys
+from fxsftp.fronts.sftp.listener import Terms, listen
+from fxsftp.settings import Settings, load
+from fxsftp.store.registry import Registry
+from fxsftp.store.secrets import Secrets
+from fxsftp.store.vault.local import LocalVault
+from fxsftp.templates import Institution, Templates
+
+log = logging.getLogger("fxsftp")
+
+STEP = 1.0  # seconds between two looks at what has settled; settling takes 30 at the least
+BEAT = 60.0  # seconds between heartbeats
+SWEEP = 600.0  # seconds between sweeps where no timer starts them
+RESTART = 1.0  # seconds before a process that died is started again; doubled each time, up to a minute
+DRAIN = 20.0  # seconds that running transfers get when the service is asked to stop
+
+
+def main() -> None:
+    """The command `fxsftp`."""
+    cli.run(cli.build(cli.Wiring(load=_load, exchange=open_exchange, found=found, serve=serve, boot=boot, now=time.time)))
+
+
+def _load(path: Path | None) -> Settings:
+    return load(path, os.environ)
+
+
+# ---- one exchange ------------------------------------------------------------------------------------
+
+
+def open_exchange(settings: Settings, *, role: str = "admin", running: bytes | None = None) -> Exchange:
+    """The exchange with just the stores and keys that this process is to have.
+
+    Raises BadSettings or UnsafeFile when a key is missing or lies open, NewerStore for a registry of a newer version.
+    """
+    state = settings.state
+    _private_folder(state)
+    keys = Keyring(
+        house=_identity(settings, settings.keys.house) if role == "sftp" else None,
+        courier=_identity(settings, settings.keys.courier) if role == "courier" else None,
+        courier_lock=_recipient(settings, settings.keys.courier_recipient) if role == "sftp" else None,
+        recovery_lock=seal.X25519Lock.parse(settings.policy.recovery) if settings.policy.recovery else None,
+        running=running or seal.random_bytes(32),
+    )
+    holdings = Holdings(
+        registry=Registry(state / "registry.db"),
+        secrets=Secrets(state / "secrets.db"),
+        vault=LocalVault(state / "vault") if role != "courier" else None,
+        keys=keys,
+        policy=policy_of(settings),
+        ring=Bell(state / "run" / "courier.bell").ring,
+    )
+    return Exchange(holdings, settings.exchange.language)
+
+
+def policy_of(settings: Settings) -> Policy:
+    """The rules that the settings make; both call them by the same names."""
+    said = settings.exchange.model_dump() | settings.policy.model_dump() | {"give_up": settings.notify.give_up}
+    locks = ("partner_delivery", "member_delivery", "minimum_lock", "key_fallback")
+    said |= {name: LockKind(said[name]) for name in locks}
+    return Policy(**{field.name: said[field.name] for field in fields(Policy)})
+
+
+def templates_of(settings: Settings) -> Templates:
+    """The words, with the institution's name in them."""
+    return Templates(
+        [settings.folder / "templates"],
+        Institution(
+            name=settings.institution.name,
+            support_mail=settings.institution.support_mail,
+            support_phone=settings.institution.support_phone,
+            host=settings.sftp.address,
+            port=settings.sftp.port,
+            demo=settings.exchange.demo,
+        ),
+    )
+
+
+def _identity(settings: Settings, name: str) -> seal.Identity:
+    return seal.Identity.parse(settings.credential(name).decode("ascii", "replace"))
+
+
+def _recipient(settings: Settings, name: str) -> seal.X25519Lock:
+    return seal.X25519Lock.parse(settings.public(name).decode("ascii", "replace").strip())
+
+
+def _private_folder(folder: Path) -> None:
+    folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+
+
+# ---- a new exchange ----------------------------------------------------------------------------------
+
+
+def found(folder: Path, *, demo: bool, sftp_port: int, institution: str | None = None) -> str:
+    """Make settings and keys in `folder`, and the state in it too for a demo; answers the host key's fingerprint.
+
+    Raises BadSettings when there is an exchange already; nothing is ever written over.
+    """
+    if (folder / "fxsftp.toml").exists():
+        raise BadSettings(f"there is an exchange in {folder} already")
+    folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+    house, courier = seal.Identity.generate(), seal.Identity.generate()
+    _write(folder / "house.key", f"{house.secret_text()}\n", 0o600)
+    _write(folder / "courier.key", f"{courier.secret_text()}\n", 0o600)
+    _write(folder / "courier.pub", f"{courier.recipient}\n", 0o644)
+    fingerprint = hostkeys.make(folder / "ssh_host_ed25519_key")
+    _write(folder / "fxsftp.toml", _first_settings(demo, sftp_port, institution), 0o640)
+    return fingerprint
+
+
+def _first_settings(demo: bool, sftp_port: int, institution: str | None) -> str:
+    lines = ["# Every key, its default and the reason for it: config/fxsftp.toml of this version.", "", "[institution]"]
+    lines += [f"name = {json.dumps(institution or 'Example Institution', ensure_ascii=False)}", "", "[exchange]"]
+    if demo:
+        lines += ['state = "state"', "demo = true", "", "[sftp]", 'listen = "127.0.0.1"', 'address = "127.0.0.1"']
+    else:
+        lines += ['state = "/var/lib/fxsftp"', "", "[sftp]"]
+    lines += [f"port = {sftp_port}", "", "[notify]"]
+    lines += ['mail = "spool"', 'sms = "spool"'] if demo else ["# mail = \"smtp\"", "# sms = \"twilio\""]
+    return "\n".join(lines) + "\n"
+
+
+def _write(path: Path, text: str, mode: int) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+# ---- serving -----------------------------------------------------------------------------------------
+
+
+def serve(settings: Settings, only: str | None) -> int:
+    """Serve until SIGTERM or SIGINT; answers the exit status."""
+    _log_as(settings)
+    if only is None:
+        return uvloop.run(_Supervisor(settings).run())
+    if only == "sweep":
+        return _sweep_once(settings)
+    running, is_supervised = _from_supervisor()
+    role: Callable[[Settings, asyncio.Event, bytes | None], Coroutine[Any, Any, None]] = _ROLES[only]
+    return uvloop.run(_until_told(lambda stop: role(settings, stop, running), is_supervised))
+
+
+async def _until_told(role: Callable[[asyncio.Event], Awaitable[None]], is_supervised: bool) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop.set)
+    if is_supervised:  # the supervisor's end of this pipe closes with it, however it dies
+        loop.add_reader(sys.stdin.fileno(), stop.set)
+    await role(stop)
+    return 0
+
+
+async def _serve_sftp(settings: Settings, stop: asyncio.Event, running: bytes | None) -> None:
+    exchange = open_exchange(settings, role="sftp", running=running)
+    exchange.outbox.begin()
+    desk = Desk(exchange, SteadyClock())
+    listener = await listen(
+        desk,
+        templates_of(settings),
+        terms_of(settings),
+        host_keys=[hostkeys.read(settings.credential(name)) for name in settings.keys.host_keys],
+        host=settings.sftp.listen,
+        port=settings.sftp.port,
+    )
+    chores = [asyncio.create_task(dispatching(desk)), asyncio.create_task(_beating(desk))]
+    log.info("sftp listens on port %d", listener.port)
+    readiness.tell_systemd("READY=1")
+    await stop.wait()
+    readiness.tell_systemd("STOPPING=1")
+    for chore in chores:
+        chore.cancel()
+    await asyncio.gather(*chores, return_exceptions=True)
+    await listener.drain(DRAIN)
+    await desk.close()
+    exchange.close()
+
+
+def terms_of(settings: Settings) -> Terms:
+    """On which terms guests are served."""
+    return Terms(
+        login_seconds=settings.sftp.login_time,
+        tries=settings.sftp.login_tries,
+        keepalive=settings.sftp.keepalive,
+        idle=settings.sftp.idle,
+        connections=settings.sftp.max_sessions_per_user,
+    )
+
+
+async def dispatching(desk: Desk, every: float = STEP) -> None:
+    """The one decider at work: looks every second at what has settled."""
+    while True:
+        try:
+            for line in await desk.ask(desk.exchange.dispatch.step, desk.now()):
+                log.info("shipment %s", line)
+        except Exception:
+            log.exception("dispatching failed; it goes on")
+        await asyncio.sleep(every)
+
+
+async def _beating(desk: Desk) -> None:
+    while True:
+        with suppress(FxError):
+            await desk.ask(desk.exchange.upkeep.beat, time.time(), *boot())
+        await asyncio.sleep(BEAT)
+
+
+async def _serve_courier(settings: Settings, stop: asyncio.Event, running: bytes | None) -> None:
+    exchange = open_exchange(settings, role="courier", running=running)
+    strict = bool(os.environ.get("INVOCATION_ID"))  # set by systemd, under which hooks must be root's
+    ways = {way: name for way, name in (("mail", settings.notify.mail), ("sms", settings.notify.sms)) if name}
+    courier = Courier(
+        exchange.notices,
+        hire(ways, [*settings.hook_folders, shipped.folder("hooks")], settings.for_hook, strict=strict),
+        templates_of(settings),
+        Bell(settings.state / "run" / "courier.bell"),
+        sender=settings.notify.sender,
+        clock=SteadyClock(),
+        within=settings.notify.answer_within,
+    )
+    work = asyncio.create_task(courier.run())
+    readiness.tell_systemd("READY=1")
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait([work, stopping], return_when=asyncio.FIRST_COMPLETED)
+    readiness.tell_systemd("STOPPING=1")
+    courier.stop()
+    stopping.cancel()
+    try:
+        await work
+    finally:
+        exchange.close()
+
+
+_ROLES = {"sftp": _serve_sftp, "courier": _serve_courier}
+
+
+def _sweep_once(settings: Settings) -> int:
+    exchange = open_exchange(settings, role="sweep")
+    try:
+        log.info("swept: %s", exchange.upkeep.sweep(time.time(), *boot()))
+    except ClockDoubt as doubt:
+        log.error("%s", doubt)
+        return 1
+    finally:
+        exchange.close()
+    return 0
+
+
+# ---- the supervisor ----------------------------------------------------------------------------------
+
+
+class _Supervisor:
+    """One process per front and the courier; one that dies is replaced, one that can't begin ends all."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._running = seal.random_bytes(32)  # only ever in these processes' memory
+        self._stop = asyncio.Event()
+        self._status = 0
+
+    async def run(self) -> int:
+        loop = asyncio.get_running_loop()
+        for name in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(name, self._stop.set)
+        async with asyncio.TaskGroup() as tasks:
+            for only in _ROLES:
+                tasks.create_task(self._keep(only))
+            tasks.create_task(self._sweeping())
+        return self._status
+
+    async def _keep(self, only: str) -> None:
+        wait = RESTART
+        while not self._stop.is_set():
+            began = time.monotonic()
+            status = await self._one(only)
+            if self._stop.is_set():
+                return
+            if time.monotonic() - began > 60:
+                wait = RESTART
+            elif status in (1, 2):  # it has said why; trying again would say the same
+                self._status = status
+                self._stop.set()
+                return
+            log.error("%s ended with status %d; it is started again in %.0f s", only, status, wait)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), wait)
+            wait = min(60.0, wait * 2)
+
+    async def _one(self, only: str) -> int:
+        process = await asyncio.create_subprocess_exec(
+            *self._command(only), stdin=asyncio.subprocess.PIPE, env=os.environ | {"FXSFTP_SUPERVISED": "1"}
+        )
+        assert process.stdin is not None
+        process.stdin.write(self._running)
+        ended, told = asyncio.create_task(process.wait()), asyncio.create_task(self._stop.wait())
+        await asyncio.wait([ended, told], return_when=asyncio.FIRST_COMPLETED)
+        told.cancel()
+        if not ended.done():
+            process.terminate()
+            try:
+                await asyncio.wait_for(asyncio.shield(ended), DRAIN + 10)
+            except TimeoutError:
+                process.kill()
+        return await ended
+
+    async def _sweeping(self) -> None:
+        while not self._stop.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), SWEEP)
+                return
+            process = await asyncio.create_subprocess_exec(*self._command("sweep"), stdin=asyncio.subprocess.DEVNULL)
+            await process.wait()
+
+    def _command(self, only: str) -> list[str]:
+        command = [sys.executable, "-m", "fxsftp", "serve", "--only", only]
+        return command + (["--settings", str(self._settings.file)] if self._settings.file else [])
+
+
+def _from_supervisor() -> tuple[bytes | None, bool]:
+    if not os.environ.get("FXSFTP_SUPERVISED"):
+        return None, False
+    return sys.stdin.buffer.raw.read(32), True  # type: ignore[attr-defined]
+
+
+def _log_as(settings: Settings) -> None:
+    level = settings.log.level.upper()
+    form: dict[str, Any] = {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}
+    logging.basicConfig(level=level, **form)
+    if settings.log.format == "json":
+        for handler in logging.getLogger().handlers:
+            handler.setFormatter(_JsonLines())
+
+
+class _JsonLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line = {"at": record.created, "level": record.levelname.lower(), "from": record.name}
+        if record.exc_info:
+            line["trace"] = self.formatException(record.exc_info)
+        return json.dumps(line | {"message": record.getMessage()}, ensure_ascii=False)

@@ -1,0 +1,24 @@
+"""What every test may use: a house with a clock that can be turned, and its people.
+
+The house is real: registry, secrets and vault on disk, the real keys, and, for those who ask for its
+address, the real SFTP listener in a thread.  Only time is ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.house import House
+from tests.spy import no_nonce_twice
+
+__all__ = ["no_nonce_twice"]
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    """An exchange of its own, empty."""
+    with House(tmp_path / "house") as built:
+        yield built
