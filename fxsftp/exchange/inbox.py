@@ -97,7 +97,7 @@ class Reading:
         end = offset + len(data)
         if self.spans and self.spans[-1][1] == offset:
             self.spans[-1] = (self.spans[-1][0], end)
-        else:
+        elif data or not self.size:  # clients also ask beyond the end, to see that it is one
             self.spans.append((offset, end))
         return data
 
