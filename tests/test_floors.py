@@ -21,6 +21,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "shipped": ("fxsftp.shipped",),
     "readiness": ("fxsftp.readiness",),
     "bell": ("fxsftp.bell",),
+    "clock": ("fxsftp.clock",),
     # the cellar
     "settings": ("fxsftp.settings",),
     "domain": ("fxsftp.domain", "fxsftp.domain.*"),
@@ -48,6 +49,7 @@ DOORS: dict[str, set[str]] = {
     "shipped": set(),
     "readiness": set(),
     "bell": set(),
+    "clock": set(),
     "settings": {"errors", "shipped"},
     "domain": {"errors"},
     "seal": {"errors", "domain"},
