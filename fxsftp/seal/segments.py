@@ -44,7 +44,12 @@ _RUN = 16  # chunks; where much is read, 1 MiB is read at a time
 
 
 class Blob(Protocol):
-    """Bytes on disk, as the vault gives them."""
+    """Bytes on disk, as the vault gives them.  Of one that was sealed, only `size` and `read` are asked."""
+
+    @property
+    def id(self) -> str:
+        """What the caller knows it by."""
+        ...
 
     @property
     def size(self) -> int:
@@ -126,7 +131,6 @@ class Draft:
         self._next = self._segments[-1].stop if self._segments else 0  # chunks in blobs; the tail is chunk _next
         self._tail = bytearray()
         self._have = 0  # bytes of the tail
-        self._tail_is_stored = False  # the last segment ends with the tail, as its final chunk
         self._ahead: list[tuple[int, bytes]] = []  # what came ahead, in order, without overlap
         self._hash = hashlib.sha256() if self._next == 0 else None  # of the chunks in blobs
         self._seen = (-1, b"")  # the chunk unsealed last
@@ -135,7 +139,6 @@ class Draft:
         """How many bytes beyond the frontier are held in memory."""
         if self._segments and self._segments[-1].final is not None:
             self._load(self._segments[-1].final)
-            self._tail_is_stored = True
 
     # ---- what is there
 
@@ -152,7 +155,7 @@ class Draft:
     @property
     def flushed(self) -> int:
         """How many bytes from the start lie in blobs: what a kill -9 leaves."""
-        return self.size if self._tail_is_stored else self._next * CHUNK
+        return self._next * CHUNK + len(self._stored_tail or b"")
 
     @property
     def stored(self) -> tuple[Stored, ...]:
@@ -198,7 +201,6 @@ class Draft:
             return
         if not self._tail:
             self._tail = bytearray(CHUNK)
-        self._tail_is_stored = False
         while at < length:
             if self._have == CHUNK:
                 self._flush(self._tail)  # a later byte is here
@@ -244,7 +246,7 @@ class Draft:
         start = offset + in_blobs - border
         if rest and self._tail[start : start + len(rest)] != rest:
             self._tail[start : start + len(rest)] = rest
-            self._tail_is_stored = False
+            self._forget_stored_tail()
         return offset + len(behind), beyond
 
     def _hold(self, offset: int, part: memoryview) -> None:
@@ -281,7 +283,7 @@ class Draft:
             if keep < self._next:
                 self._take_back(keep)
             self._have = size - keep * CHUNK
-            self._tail_is_stored = False
+            self._forget_stored_tail()
 
     def _take_back(self, keep: int) -> None:
         """Make chunk `keep`, which lies in a blob, the tail again, and forget what follows it."""
@@ -312,13 +314,13 @@ class Draft:
             self._take_back(self._next - 1)  # resumed at the border of a chunk and closed: that chunk is the last
         tail = memoryview(self._tail)[: self._have]
         digest = self._digest(tail)
-        if self._next == 0 and not self._tail_is_stored:
+        is_stored = self._stored_tail is not None and len(self._stored_tail) == self._have
+        if self._next == 0 and not is_stored:
             self._drop_from(0)
             sealer = Sealer(self._file_key)
             return Sealed(self.size, digest, small=sealer.nonce + sealer.seal(tail, last=True))
-        if not self._tail_is_stored:
+        if not is_stored:
             self._growing().append(tail, last=True)
-            self._tail_is_stored = True
         for segment in self._segments:
             segment.sync()
         pieces = tuple(segment.stored(sealed=True) for segment in self._segments)
@@ -339,14 +341,23 @@ class Draft:
         The tail and what came ahead are given up: a client resumes where stat says, at `flushed`.
         """
         self._ahead, self.ahead_bytes = [], 0
-        if not self._tail_is_stored:
-            self._tail, self._have = bytearray(), 0
+        self._have = len(self._stored_tail or b"")
         for segment in self._segments:
             segment.end()
             segment.sync()
         return self.stored
 
     # ---- segments
+
+    @property
+    def _stored_tail(self) -> bytes | None:
+        """The final chunk that the last segment ends with, if it does.  The tail begins with the same bytes."""
+        return self._segments[-1].final if self._segments else None
+
+    def _forget_stored_tail(self) -> None:
+        """Cut it off once the tail is something else, or else a kill -9 would bring it back."""
+        if self._stored_tail is not None:
+            self._drop_from(self._next)
 
     def _load(self, chunk: bytes) -> None:
         self._tail = bytearray(CHUNK)
@@ -485,7 +496,9 @@ class _Segment:
         if sealer is None:
             raise ValueError("this segment grows no more")
         self.blob.append(sealer.seal(chunk, last))
-        if not last:
+        if last:
+            self.final = bytes(chunk)
+        else:
             self.count += 1
             self._sealer = sealer
 
@@ -510,7 +523,7 @@ class _Segment:
             self._durable = min(self._durable, length)
 
     def sync(self) -> None:
-        if self._durable < self.blob.size:
+        if not self.was_sealed and self._durable < self.blob.size:
             self.blob.sync()
             self._durable = self.blob.size
 
@@ -546,7 +559,9 @@ class _Segment:
 
 
 class _Small:
-    """A body of up to 64 KiB, read as if it lay in a blob.  Nothing changes it: its row does."""
+    """A body of up to 64 KiB, read as if it lay in a blob.  It was sealed, so only `size` and `read` are asked."""
+
+    id = ""
 
     def __init__(self, payload: bytes) -> None:
         self._payload = payload
@@ -555,14 +570,14 @@ class _Small:
     def read(self, offset: int, count: int) -> bytes:
         return self._payload[offset : offset + count]
 
-    def append(self, _data: Bytes) -> None:
-        raise ValueError("a small body is never added to")
+    def append(self, data: Bytes, /) -> None:
+        raise NotImplementedError
 
-    def cut(self, _size: int) -> None:
-        raise ValueError("a small body is never cut")
+    def cut(self, size: int, /) -> None:
+        raise NotImplementedError
 
     def sync(self) -> None:
-        return
+        raise NotImplementedError
 
 
 def _blobs(segments: Iterable[_Segment]) -> list[Blob]:
