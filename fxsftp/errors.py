@@ -255,6 +255,10 @@ class HookUnusable(Unavailable):
     """The hook {0} can't be used: {1}"""
 
 
+class BadTemplate(Unavailable):
+    """The template {0} can't be used: {1}"""
+
+
 # ---- protocol ------------------------------------------------------------------------------------
 
 
