@@ -1,7 +1,7 @@
 """Wiring: which stores, keys and fronts make up which process.  Nobody imports this but the command itself.
 
     fxsftp serve                    supervises one process each of sftp, courier and sweep
-    fxsftp serve --only sftp        what its systemd unit runs: has the house key and the vault; writes codes, reads none
+    fxsftp serve --only sftp        what its systemd unit runs: has the house key and the vault; can't read codes
     fxsftp serve --only courier     has the courier key and goes out; reaches neither the vault nor the house key
     fxsftp serve --only sweep       erases what has ended, then exits
 
@@ -33,7 +33,6 @@ from fxsftp.domain.model import LockKind
 from fxsftp.domain.policy import Policy
 from fxsftp.errors import BadSettings, ClockDoubt, FxError
 from fxsftp.exchange import Exchange, Holdings, Keyring
-from fxsftp.fronts import cli
 from fxsftp.fronts.desk import Desk
 from fxsftp.fronts.sftp import hostkeys
 from fxsftp.fronts.sftp.listener import Terms, listen
@@ -54,7 +53,11 @@ DRAIN = 20.0  # seconds that running transfers get when the service is asked to 
 
 def main() -> None:
     """The command `fxsftp`."""
-    cli.run(cli.build(cli.Wiring(load=_load, exchange=open_exchange, found=found, serve=serve, boot=boot, now=time.time)))
+    from fxsftp.fronts import cli  # here, because nobody else who wires a process needs a terminal
+
+    cli.run(
+        cli.build(cli.Wiring(load=_load, exchange=open_exchange, found=found, serve=serve, boot=boot, now=time.time))
+    )
 
 
 def _load(path: Path | None) -> Settings:
@@ -69,8 +72,8 @@ def open_exchange(settings: Settings, *, role: str = "admin", running: bytes | N
 
     Raises BadSettings or UnsafeFile when a key is missing or lies open, NewerStore for a registry of a newer version.
     """
-    state = settings.state
-    _private_folder(state)
+    for store in (settings.registry, settings.secrets):
+        store.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     keys = Keyring(
         house=_identity(settings, settings.keys.house) if role == "sftp" else None,
         courier=_identity(settings, settings.keys.courier) if role == "courier" else None,
@@ -79,12 +82,12 @@ def open_exchange(settings: Settings, *, role: str = "admin", running: bytes | N
         running=running or seal.random_bytes(32),
     )
     holdings = Holdings(
-        registry=Registry(state / "registry.db"),
-        secrets=Secrets(state / "secrets.db"),
-        vault=LocalVault(state / "vault") if role != "courier" else None,
+        registry=Registry(settings.registry),
+        secrets=Secrets(settings.secrets),
+        vault=LocalVault(settings.vault) if role != "courier" else None,
         keys=keys,
         policy=policy_of(settings),
-        ring=Bell(state / "run" / "courier.bell").ring,
+        ring=Bell(settings.bell).ring,
     )
     return Exchange(holdings, settings.exchange.language)
 
@@ -120,10 +123,6 @@ def _recipient(settings: Settings, name: str) -> seal.X25519Lock:
     return seal.X25519Lock.parse(settings.public(name).decode("ascii", "replace").strip())
 
 
-def _private_folder(folder: Path) -> None:
-    folder.mkdir(mode=0o750, parents=True, exist_ok=True)
-
-
 # ---- a new exchange ----------------------------------------------------------------------------------
 
 
@@ -152,7 +151,7 @@ def _first_settings(demo: bool, sftp_port: int, institution: str | None) -> str:
     else:
         lines += ['state = "/var/lib/fxsftp"', "", "[sftp]"]
     lines += [f"port = {sftp_port}", "", "[notify]"]
-    lines += ['mail = "spool"', 'sms = "spool"'] if demo else ["# mail = \"smtp\"", "# sms = \"twilio\""]
+    lines += ['mail = "spool"', 'sms = "spool"'] if demo else ['# mail = "smtp"', '# sms = "twilio"']
     return "\n".join(lines) + "\n"
 
 
@@ -201,9 +200,9 @@ async def _serve_sftp(settings: Settings, stop: asyncio.Event, running: bytes | 
     )
     chores = [asyncio.create_task(dispatching(desk)), asyncio.create_task(_beating(desk))]
     log.info("sftp listens on port %d", listener.port)
-    readiness.tell_systemd("READY=1")
+    readiness.tell_systemd("READY=1", os.environ)
     await stop.wait()
-    readiness.tell_systemd("STOPPING=1")
+    readiness.tell_systemd("STOPPING=1", os.environ)
     for chore in chores:
         chore.cancel()
     await asyncio.gather(*chores, return_exceptions=True)
@@ -249,16 +248,16 @@ async def _serve_courier(settings: Settings, stop: asyncio.Event, running: bytes
         exchange.notices,
         hire(ways, [*settings.hook_folders, shipped.folder("hooks")], settings.for_hook, strict=strict),
         templates_of(settings),
-        Bell(settings.state / "run" / "courier.bell"),
+        Bell(settings.bell),
         sender=settings.notify.sender,
         clock=SteadyClock(),
         within=settings.notify.answer_within,
     )
     work = asyncio.create_task(courier.run())
-    readiness.tell_systemd("READY=1")
+    readiness.tell_systemd("READY=1", os.environ)
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait([work, stopping], return_when=asyncio.FIRST_COMPLETED)
-    readiness.tell_systemd("STOPPING=1")
+    readiness.tell_systemd("STOPPING=1", os.environ)
     courier.stop()
     stopping.cancel()
     try:
@@ -355,7 +354,7 @@ class _Supervisor:
 def _from_supervisor() -> tuple[bytes | None, bool]:
     if not os.environ.get("FXSFTP_SUPERVISED"):
         return None, False
-    return sys.stdin.buffer.raw.read(32), True  # type: ignore[attr-defined]
+    return os.read(sys.stdin.fileno(), 32), True
 
 
 def _log_as(settings: Settings) -> None:
