@@ -63,7 +63,7 @@ def test_each_key_reaches_its_own_services_only() -> None:
     for service in SERVICES:
         for credential in values(service)["LoadCredential"]:
             holders[credential.partition(":")[0]].add(service)
-    assert holders["house.key"] == {"fxsftp-sftp.service", "fxsftp-sweep.service"}
+    assert holders["house.key"] == {"fxsftp-sftp.service"}
     assert holders["courier.key"] == {"fxsftp-courier.service"}
 
 
