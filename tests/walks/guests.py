@@ -1,0 +1,171 @@
+"""Guests: people at the door with the stock clients of OpenSSH, just as they are installed.
+
+Each has a folder of their own, knows the host key of the exchange and accepts no other, and has nothing to do with
+whoever runs the tests: no configuration, no agent, no keys of theirs.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import shlex
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+DEADLINE = 60  # seconds; what is waited for takes a fraction of one
+SHIPMENT = re.compile(r"[0-9a-hjkmnp-tv-z]{4}-[0-9a-hjkmnp-tv-z]{4}")
+
+
+class Exchange(Protocol):
+    """What has a door: a house in this process, or one that is served by its own."""
+
+    folder: Path
+
+    @property
+    def port(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a client ended, and what it said."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def said(self) -> str:
+        """All of it, for whoever looks for words."""
+        return self.out + self.err
+
+
+class Guest:
+    """One user, with a key or with a password."""
+
+    def __init__(self, exchange: Exchange, email: str, *, key: Path | None = None, password: str | None = None) -> None:
+        self.email = email
+        self.key, self.password = key, password
+        self.home = exchange.folder.parent / f"home-of-{email}"
+        self.home.mkdir(exist_ok=True)
+        self._exchange = exchange
+        self._names = itertools.count(1)
+
+    # ---- the clients
+
+    def sftp(self, *lines: str, options: Sequence[str] = ()) -> Ran:
+        """`sftp` with these lines as its batch: it ends at the first that fails, if that does not begin with `-`."""
+        return self._run(["sftp", *options, *self._batch()], "\n".join([*lines, ""]).encode())
+
+    def ssh(self, command: str = "", stdin: bytes = b"") -> Ran:
+        """`ssh … command`."""
+        return self._run(["ssh", *self._options("-p"), "127.0.0.1", *([command] if command else [])], stdin)
+
+    def scp(self, *words: str, options: Sequence[str] = ()) -> Ran:
+        """`scp`; `exchange:` in a word stands for the exchange."""
+        given = [word.replace("exchange:", "127.0.0.1:") for word in words]
+        return self._run(["scp", *options, *self._options("-P"), *given])
+
+    def put(self, data: bytes, remote: str) -> Ran:
+        """One file, that must arrive."""
+        return self._must(self.sftp(f"put {self.file(data)} {quoted(remote)}"))
+
+    def get(self, remote: str) -> bytes:
+        """What a file holds."""
+        into = self.home / f"got-{next(self._names)}"
+        self._must(self.sftp(f"get {quoted(remote)} {into}"))
+        return into.read_bytes()
+
+    def fetch(self, remote: str) -> Path:
+        """A folder with all that is in it, as `get -r` brings it."""
+        into = self.home / f"fetched-{next(self._names)}"
+        into.mkdir()
+        self._must(self.sftp(f"get -r {quoted(remote)} {into}"))
+        return next(into.iterdir())
+
+    def ls(self, remote: str = "") -> list[str]:
+        """The names in a folder."""
+        said = self._must(self.sftp(f"ls -1 {quoted(remote)}" if remote else "ls -1"))
+        return [line.rpartition("/")[2].strip() for line in said.out.splitlines() if not line.startswith("sftp>")]
+
+    def start(self, *lines: str, slowly: bool = False) -> subprocess.Popen[bytes]:
+        """The same as `sftp`, running; `slowly` at 1 MB a second, so that there is time to cut it short."""
+        client = subprocess.Popen(
+            ["sftp", *(["-l", "8000"] if slowly else []), *self._batch()],
+            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=self.home,
+        )  # fmt: skip
+        assert client.stdin
+        client.stdin.write("\n".join([*lines, ""]).encode())
+        client.stdin.flush()
+        return client
+
+    # ---- what goes into them
+
+    def file(self, data: bytes, name: str = "") -> Path:
+        """A file of the guest's own."""
+        path = self.home / (name or f"file-{next(self._names)}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        return path
+
+    def _batch(self) -> list[str]:
+        # Before -b, which sets it too: the first one counts, and a batch would ask for no password.
+        return ["-o", f"BatchMode={'no' if self.password else 'yes'}", "-b", "-", *self._options("-P"), "127.0.0.1"]
+
+    def _options(self, port: str) -> list[str]:
+        known = self.home / "known_hosts"
+        host_key = (self._exchange.folder / "ssh_host_ed25519_key.pub").read_text()
+        known.write_text(f"[127.0.0.1]:{self._exchange.port} {host_key}")
+        said = {
+            "User": self.email,
+            "UserKnownHostsFile": known,
+            "GlobalKnownHostsFile": "/dev/null",
+            "StrictHostKeyChecking": "yes",
+            "IdentitiesOnly": "yes",
+            "IdentityAgent": "none",
+            "PreferredAuthentications": "password" if self.password else "publickey",
+            "NumberOfPasswordPrompts": "1",
+        }
+        key = ["-i", str(self.key)] if self.key else []
+        return ["-F", "/dev/null", port, str(self._exchange.port), *key, *_each("-o", said)]
+
+    def _run(self, command: list[str], stdin: bytes = b"") -> Ran:
+        env = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL") if name in os.environ}
+        env |= {"HOME": str(self.home)}
+        if self.password:
+            asks = self.home / "askpass"
+            asks.write_text(f"#!/bin/sh\necho {shlex.quote(self.password)}\n")
+            asks.chmod(0o700)
+            env |= {"SSH_ASKPASS": str(asks), "SSH_ASKPASS_REQUIRE": "force"}
+        ran = subprocess.run(command, input=stdin, capture_output=True, env=env, cwd=self.home, timeout=DEADLINE)
+        return Ran(ran.returncode, ran.stdout.decode("utf-8", "replace"), ran.stderr.decode("utf-8", "replace"))
+
+    def _must(self, ran: Ran) -> Ran:
+        assert ran.status == 0, ran.said
+        return ran
+
+
+def _each(option: str, said: dict[str, object]) -> list[str]:
+    return [word for name, value in said.items() for word in (option, f"{name}={value}")]
+
+
+def quoted(path: str) -> str:
+    """A path as sftp's own lines hold it."""
+    return '"' + path.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def until(claim: Callable[[], object], seconds: float = DEADLINE) -> None:
+    """Wait for what a process is bringing about."""
+    end = time.monotonic() + seconds
+    while not claim():
+        assert time.monotonic() < end, "it did not come about in time"
+        time.sleep(0.01)
+
+
+def shipments_in(text: str) -> list[str]:
+    """The shipment ids in what was said, in order, each once."""
+    return list(dict.fromkeys(SHIPMENT.findall(text)))
