@@ -153,6 +153,8 @@ class Rooms:
 
     async def _open_draft(self, path: bytes, how: int, wishes: Wishes) -> Handle:
         place = self._outbox(path)
+        if path.endswith(b"/"):  # scp and sftp ask so for a folder that is not there: no name for what they put
+            raise IsAFolder(str(place))
         draft = await self._desk.ask(
             self._exchange.outbox.open_draft,
             self.user,
@@ -350,7 +352,7 @@ def letter_facts(letter: Letter, user: User) -> dict[str, object]:
         "sent": shipment.sent,
         "expires": shipment.expires,
         "files": [{"name": name, "size": size} for name, size in letter.files],
-        "first_file": letter.files[0][0] if letter.files else "",
+        "first_file": letter.files[0][0].removesuffix(".age") if letter.files else "",  # the command adds it
         "lock": letter.lock.value,
         "is_open": letter.is_open,
         "direct": letter.direct,
