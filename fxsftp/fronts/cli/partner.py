@@ -114,7 +114,13 @@ class _Call:
         return _read_profile((self.profile or PROFILE).expanduser(), is_asked_for=self.profile is not None)
 
 
-_KINDS: dict[str, type] = {"host": str, "port": int, "user": str, "key": list, "known_hosts": str}
+_KINDS: dict[str, tuple[type, str]] = {
+    "host": (str, "a text"),
+    "port": (int, "a number"),
+    "user": (str, "a text"),
+    "key": (list, "a text, or a list of them"),
+    "known_hosts": (str, "a text"),
+}
 
 
 def _read_profile(path: Path, *, is_asked_for: bool) -> dict[str, Any]:
@@ -138,8 +144,9 @@ def _read_profile(path: Path, *, is_asked_for: bool) -> dict[str, Any]:
     for name, value in exchange.items():
         if name not in _KINDS:
             raise BadProfile(path, f"it has no key {name!r}; it knows {', '.join(_KINDS)}")
-        if not isinstance(value, _KINDS[name]) or isinstance(value, bool):
-            raise BadProfile(path, f"{name} must be of kind {_KINDS[name].__name__}")
+        kind, words = _KINDS[name]
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise BadProfile(path, f"{name} must be {words}")
     return exchange
 
 
@@ -195,7 +202,8 @@ def send_command(files: tuple[Path, ...], to: str, reference: str | None, wait_f
     with _Bars() as bars, call.connect(_passphrase) as exchange:
         sent = exchange.send(files, to, reference, progress=bars.told, now_send=not wait_for_more)
     number = "1 file" if len(sent.files) == 1 else f"{len(sent.files)} files"
-    click.echo(f"{number}, {sent.size} bytes, sent to {sent.to}" + (f" as {sent.shipment}" if sent.shipment else ""))
+    became = f"sent to {sent.to} as {sent.shipment}" if sent.shipment else f"put for {sent.to}"
+    click.echo(f"{number}, {sent.size} bytes, {became}")
 
 
 @click.command("fetch")
@@ -294,7 +302,7 @@ class _Bars:
         """`ask`, with the bars out of the way of the prompt."""
 
         def asked(about: Q) -> str | None:
-            self._bars.stop()
+            self._stop()
             return ask(about)
 
         return asked
@@ -312,4 +320,8 @@ class _Bars:
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        self._bars.stop()
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._bars.live.is_started:  # rich ends bars that never began with an empty line
+            self._bars.stop()
