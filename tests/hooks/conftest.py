@@ -1,0 +1,230 @@
+"""Hooks are driven as the courier drives them, as programs; a mail server and Twilio's stand-in are on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import select
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from email.message import EmailMessage
+from email.parser import BytesParser
+from email.policy import SMTP as MAIL
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+import pytest
+import trustme
+from aiosmtpd.smtp import SMTP, AuthResult
+
+from fxsftp import shipped
+
+ANSWER = 30  # seconds; a busy machine starts Python slowly
+
+
+class Hook:
+    """One hook that runs, with its settings given."""
+
+    def __init__(self, command: list[str], settings: dict[str, object]) -> None:
+        env = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "LANG": "C.UTF-8"}
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env, cwd="/"
+        )
+        self._say({"settings": settings})
+
+    def carry(self, message: dict[str, object]) -> dict[str, Any]:
+        self._say(message)
+        assert self.process.stdout
+        assert select.select([self.process.stdout], [], [], ANSWER)[0], "the hook does not answer"
+        answer = json.loads(self.process.stdout.readline())
+        assert answer["id"] == message["id"]
+        return answer
+
+    def end(self) -> tuple[int, str]:
+        """Exit status and all that it wrote to stderr."""
+        _, said = self.process.communicate(timeout=ANSWER)
+        return self.process.returncode, said.decode()
+
+    def _say(self, line: dict[str, object]) -> None:
+        assert self.process.stdin
+        self.process.stdin.write(json.dumps(line).encode() + b"\n")
+        self.process.stdin.flush()
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Hook]]:
+    """Starts a shipped hook, or a command that is one."""
+    hooks: list[Hook] = []
+
+    def start(program: str | list[str], settings: dict[str, object]) -> Hook:
+        command = [str(shipped.folder("hooks") / program)] if isinstance(program, str) else program
+        hooks.append(Hook(command, settings))
+        return hooks[-1]
+
+    yield start
+    for hook in hooks:
+        hook.process.kill()
+        hook.process.communicate()
+
+
+# ---- a mail server -------------------------------------------------------------------------------
+
+
+@dataclass
+class Post:
+    """What has arrived at the mail server, and how it shall answer."""
+
+    port: int = 0
+    mails: list[tuple[str, list[str], EmailMessage]] = field(default_factory=list)
+    log_ins: list[tuple[str, str]] = field(default_factory=list)
+    callers: set[Any] = field(default_factory=set)
+    to_recipient: dict[str, str] = field(default_factory=dict)
+    to_data: str = "250 OK"
+
+    # aiosmtpd's names
+    async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:
+        self.callers.add(session.peer)
+        answer = self.to_recipient.get(address, "250 OK")
+        if answer.startswith("250"):
+            envelope.rcpt_tos.append(address)
+        return answer
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
+        if self.to_data.startswith("250"):
+            mail = BytesParser(EmailMessage, policy=MAIL).parsebytes(envelope.content)
+            self.mails.append((envelope.mail_from, envelope.rcpt_tos, mail))
+        if self.to_data == "hang up":
+            server.transport.abort()
+        return self.to_data
+
+    def authenticate(self, server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> AuthResult:
+        self.log_ins.append((data.login.decode(), data.password.decode()))
+        return AuthResult(success=data.password == b"sesame", handled=False)
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def ca_file(authority: trustme.CA, tmp_path: Path) -> str:
+    path = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(path))
+    return str(path)
+
+
+@pytest.fixture
+def post_office(authority: trustme.CA) -> Iterator[Callable[..., Post]]:
+    """Opens a mail server on a port of its own: post_office("starttls" | "tls" | "none", log_in=True)."""
+    closers: list[Callable[[], None]] = []
+
+    def open_one(security: str, *, log_in: bool = False) -> Post:
+        post = Post()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("localhost").configure_cert(context)
+        options: dict[str, Any] = {"hostname": "post.example", "enable_SMTPUTF8": False}
+        if security == "starttls":
+            options |= {"tls_context": context, "require_starttls": True}
+        if log_in:
+            # aiosmtpd counts STARTTLS only as TLS, and warns when a log-in is required without it.
+            is_required = security == "starttls"
+            options |= {"authenticator": post.authenticate}
+            options |= {"auth_required": is_required, "auth_require_tls": is_required}
+        listening = socket.create_server(("127.0.0.1", 0))
+        post.port = listening.getsockname()[1]
+        loop = asyncio.new_event_loop()
+        server = loop.run_until_complete(
+            loop.create_server(
+                lambda: SMTP(post, loop=loop, **options), sock=listening, ssl=context if security == "tls" else None
+            )
+        )
+        thread = threading.Thread(target=loop.run_forever)
+        thread.start()
+
+        def close() -> None:
+            asyncio.run_coroutine_threadsafe(_close(server), loop).result(10)
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join(10)
+            loop.close()
+
+        closers.append(close)
+        return post
+
+    yield open_one
+    for close in closers:
+        close()
+
+
+async def _close(server: asyncio.Server) -> None:
+    server.close()
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+        await asyncio.wait([task], timeout=5)
+
+
+# ---- Twilio's stand-in ---------------------------------------------------------------------------
+
+
+@dataclass
+class Twilio:
+    """What the stand-in was sent, and how it shall answer."""
+
+    url: str = ""
+    calls: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)  # path, Authorization, form
+    answer: tuple[int, object] = (201, {"sid": "SM0123456789abcdef", "status": "queued", "error_code": None})
+    hang: threading.Event | None = None
+
+
+@pytest.fixture
+def twilio() -> Iterator[Twilio]:
+    standing = Twilio()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            form = {name: values[0] for name, values in parse_qs(body).items()}
+            standing.calls.append((self.path, self.headers.get("Authorization", ""), form))
+            if standing.hang:
+                standing.hang.wait(ANSWER)
+                return
+            status, said = standing.answer
+            content = said.encode() if isinstance(said, str) else json.dumps(said).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    standing.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    yield standing
+    if standing.hang:
+        standing.hang.set()
+    server.shutdown()
+    server.server_close()
+    thread.join(10)
+
+
+def until(claim: Callable[[], object], seconds: float = 10) -> bool:
+    """Whether `claim` comes true in time."""
+    end = time.monotonic() + seconds
+    while not claim():
+        if time.monotonic() > end:
+            return False
+        os.sched_yield()
+    return True

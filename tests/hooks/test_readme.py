@@ -1,0 +1,52 @@
+"""hooks/README.md: what it shows is so."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import stat
+
+from fxsftp import shipped
+from fxsftp.carriers import Answer, Carrier, Verdict, find
+
+README = (shipped.folder("hooks") / "README.md").read_text(encoding="utf-8")
+SAMPLES = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_example_carries_an_sms_through_a_gateway(tmp_path, twilio):
+    """The example as it stands, found by its name and spoken to by a carrier; the gateway is any HTTP server."""
+    (example,) = [text for language, text in SAMPLES if language == "python"]
+    program = tmp_path / "sms-gateway"
+    program.write_text(example)
+    program.chmod(0o755)
+
+    async def walk() -> list[Verdict]:
+        carrier = Carrier(find("sms", "gateway", [tmp_path]), {"url": twilio.url + "/send"})
+        verdicts = []
+        for status, said in ((200, {"id": "G1"}), (422, {}), (503, {})):
+            twilio.answer = (status, said)
+            verdicts.append(await carrier.carry({"id": "n-1", "to": "+4790000000", "text": "…"}, 30))
+        await carrier.close()
+        return verdicts
+
+    assert asyncio.run(walk()) == [
+        Verdict(Answer.CARRIED, reference="G1"),
+        Verdict(Answer.FAILED, reason="the gateway answered 422"),
+        Verdict(Answer.LATER, reason="the gateway answered 503"),
+    ]
+
+
+def test_each_line_of_json_is_one():
+    lines = [line for language, text in SAMPLES if language == "json" for line in text.splitlines()]
+    assert len(lines) == 6
+    assert all(isinstance(json.loads(line), dict) for line in lines)
+
+
+def test_the_table_names_every_hook_there_is_and_each_can_run():
+    hooks = {path.name: path for path in shipped.folder("hooks").iterdir() if "." not in path.name and path.is_file()}
+    assert set(hooks) == set(re.findall(r"`((?:mail|sms)-[a-z]+)`", README.split("## How it is spoken to")[0]))
+    for path in hooks.values():
+        assert stat.S_IMODE(os.stat(path).st_mode) & 0o111 == 0o111
+        assert path.read_text().startswith("#!/usr/bin/env python3\n")

@@ -1,0 +1,150 @@
+"""hooks/sms-twilio: Twilio's own SDK against a stand-in for its API."""
+
+from __future__ import annotations
+
+import base64
+import signal
+import socket
+import sys
+import threading
+
+import pytest
+
+from fxsftp import shipped
+
+CODE = "7k3f-q2mp-0abc-defg"
+SMS = {"id": "n-1", "way": "sms", "to": "+4790000000", "text": f"SSB: The code is {CODE}.", "attempt": 1}
+
+
+@pytest.fixture
+def settings(twilio):
+    return {
+        "account_sid": "AC00",
+        "auth_token": "sesame",
+        "from": "SSB",
+        "base_url": twilio.url,
+        "timeout": 10,
+        "institution": "SSB",
+        "demo": False,
+        "state": "/nowhere",
+    }
+
+
+def test_an_sms_goes_out_with_our_account_and_its_number_at_twilio_comes_back(settings, twilio, start):
+    answer = start("sms-twilio", settings).carry(SMS)
+    assert answer == {"id": "n-1", "verdict": "carried", "reason": "", "reference": "SM0123456789abcdef"}
+    ((path, authorization, form),) = twilio.calls
+    assert path == "/2010-04-01/Accounts/AC00/Messages.json"
+    assert base64.b64decode(authorization.removeprefix("Basic ")) == b"AC00:sesame"
+    assert form == {"To": "+4790000000", "From": "SSB", "Body": SMS["text"]}
+
+
+def test_a_key_and_a_messaging_service_can_stand_for_token_and_sender(settings, twilio, start, tmp_path):
+    secret = tmp_path / "twilio"
+    secret.write_text("open\n")
+    secret.chmod(0o600)
+    del settings["auth_token"], settings["from"]
+    keyed = {"api_key": "SK1", "api_secret_file": str(secret), "messaging_service": "MG1"}
+    assert start("sms-twilio", settings | keyed).carry(SMS)["verdict"] == "carried"
+    ((path, authorization, form),) = twilio.calls
+    assert path == "/2010-04-01/Accounts/AC00/Messages.json"
+    assert base64.b64decode(authorization.removeprefix("Basic ")) == b"SK1:open"
+    assert form["MessagingServiceSid"] == "MG1"
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "verdict"),
+    [
+        (400, 21211, "failed"),
+        (400, 21408, "failed"),
+        (400, 21610, "failed"),
+        (401, 20003, "failed"),
+        (400, 30002, "failed"),
+        (400, 30005, "failed"),
+        (400, 30006, "failed"),
+        (400, 21999, "failed"),
+        (429, 20429, "later"),
+        (400, 30001, "later"),
+        (400, 30003, "later"),
+        (400, 30008, "later"),
+        (500, 20500, "later"),
+        (503, None, "later"),
+    ],
+)
+def test_each_error_of_twilio_is_sorted_and_its_words_which_quote_the_number_are_not_passed_on(
+    status, code, verdict, settings, twilio, start
+):
+    said = {"status": status, "code": code, "message": f"The 'To' number +4790000000 and {CODE}", "more_info": "…"}
+    twilio.answer = (status, said)
+    hook = start("sms-twilio", settings)
+    answer = hook.carry(SMS)
+    assert answer["verdict"] == verdict
+    assert str(code or status) in answer["reason"]
+    assert "90000000" not in answer["reason"]
+    twilio.answer = (201, {"sid": "SM1", "error_code": None})
+    assert hook.carry(SMS)["verdict"] == "carried"
+
+
+def test_an_error_that_comes_with_the_message_counts_too(settings, twilio, start):
+    twilio.answer = (201, {"sid": "SM1", "status": "failed", "error_code": 30005})
+    assert start("sms-twilio", settings).carry(SMS)["verdict"] == "failed"
+
+
+@pytest.mark.parametrize("said", ["<html>", '{"half": ', "[]", '"text"'])
+def test_rubbish_instead_of_an_answer_means_later(said, settings, twilio, start):
+    twilio.answer = (201, said)
+    hook = start("sms-twilio", settings)
+    assert hook.carry(SMS)["verdict"] == "later"
+    twilio.answer = (201, {"sid": "SM1"})
+    assert hook.carry(SMS)["verdict"] == "carried"
+
+
+def test_no_answer_in_time_means_later(settings, twilio, start):
+    twilio.hang = threading.Event()
+    answer = start("sms-twilio", settings | {"timeout": 0.3}).carry(SMS)
+    assert (answer["verdict"], answer["reason"]) == ("later", "Twilio gave no answer in time")
+    assert len(twilio.calls) == 1
+
+
+def test_no_connection_means_later(settings, start):
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        port = gone.getsockname()[1]
+    answer = start("sms-twilio", settings | {"base_url": f"http://127.0.0.1:{port}"}).carry(SMS)
+    assert (answer["verdict"], answer["reason"]) == ("later", "no connection to Twilio")
+
+
+@pytest.mark.parametrize(
+    "lacking", [{"account_sid": ""}, {"auth_token": ""}, {"from": ""}, {"base_url": "http://sms.example"}]
+)
+def test_settings_that_can_not_work_are_said_in_the_reason(lacking, settings, start):
+    answer = start("sms-twilio", settings | lacking).carry(SMS)
+    assert answer["verdict"] == "later"
+    assert next(iter(lacking)) in answer["reason"]
+
+
+@pytest.mark.parametrize("status", [201, 400, 500])
+def test_nothing_of_a_message_is_logged_even_when_every_logger_is_turned_up(status, settings, twilio, start):
+    """Every logger of the process writes to stderr at DEBUG, as a curious operator might have it."""
+    if status != 201:
+        twilio.answer = (status, {"status": status, "code": 21211, "message": f"bad {SMS['text']} {SMS['to']}"})
+    loud = (
+        "import logging, runpy, sys; logging.basicConfig(level=logging.DEBUG, stream=sys.stderr);"
+        f"runpy.run_path({str(shipped.folder('hooks') / 'sms-twilio')!r}, run_name='__main__')"
+    )
+    hook = start([sys.executable, "-c", loud], settings)
+    answer = hook.carry(SMS)
+    _, said = hook.end()
+    assert said == ""
+    assert CODE not in str(answer)
+    assert "90000000" not in str(answer)
+    assert twilio.calls[0][2]["Body"] == SMS["text"]
+
+
+def test_it_ends_without_a_word_with_its_input_and_on_sigterm(settings, start):
+    hook = start("sms-twilio", settings)
+    hook.carry(SMS)
+    assert hook.end() == (0, "")
+    hook = start("sms-twilio", settings)
+    hook.carry(SMS)
+    hook.process.send_signal(signal.SIGTERM)
+    assert hook.end() == (0, "")
