@@ -1,0 +1,315 @@
+"""Templates: what people read from the exchange, in English, bokmål and nynorsk.
+
+The only jinja2 environment and the only home of gettext and babel.  One template file per notice and way in
+config/templates/{mail,sms}, the rendered files of the rooms in config/templates/rooms, the translations in
+config/locale; a folder of the installation's own comes before the shipped one, file by file.
+
+Templates only say: they get ready-made values, and a name that is not given is an error, never a gap.  The catalogues
+are read from their .po files at the start, so that there is no compiled file which could be older than its source.
+A code is given to the SMS and to nothing else.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import shlex
+import textwrap
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from gettext import NullTranslations
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+from zoneinfo import ZoneInfo
+
+from babel.dates import format_date
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import PoFileError, read_po
+from babel.numbers import format_decimal
+from babel.support import Translations
+from babel.units import format_unit
+from jinja2 import FileSystemLoader, StrictUndefined, TemplateError, TemplateNotFound
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from fxsftp import shipped
+from fxsftp.errors import BadTemplate
+
+LANGUAGES: Mapping[str, str] = {"en": "en_GB", "nb": "nb_NO", "nn": "nn_NO"}  # ours, and how babel writes their dates
+WIDTH = 76  # columns of a line of prose; what is indented is never broken
+DOMAIN = "fxsftp"
+
+
+@dataclass(frozen=True, slots=True)
+class Institution:
+    """Who speaks: these facts stand in every notice and room.  `host` and `port` are where users reach the exchange."""
+
+    name: str
+    support_mail: str
+    support_phone: str
+    host: str
+    port: int = 22
+    timezone: str = "UTC"
+    demo: bool = False
+
+    @property
+    def support(self) -> str:
+        """Where people get help."""
+        return ", ".join(part for part in (self.support_mail, self.support_phone) if part)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One notice, ready to be carried.  An SMS has a text only."""
+
+    subject: str
+    text: str
+    html: str | None = None
+
+
+class Templates:
+    """All templates of one exchange.  `folders` hold the installation's own, beside the shipped ones."""
+
+    def __init__(self, folders: Sequence[Path], institution: Institution) -> None:
+        config = shipped.folder("config")
+        self._institution = institution
+        self._folders = [*folders, config / "templates"]
+        self._speech = {language: self._environment(language, config / "locale") for language in LANGUAGES}
+
+    def render(self, kind: str, way: str, language: str, facts: Mapping[str, object]) -> Message:
+        """The notice `kind` as it goes out by `way`.  `facts["user"]` is the user name of the person who reads it.
+
+        Raises BadTemplate when there is no such template or a fact is missing.
+        """
+        text = self._say(f"{way}/{kind}.txt", language, facts)
+        if way == "sms":
+            return Message("", " ".join(text.split()))
+        head, _, body = text.partition("\n")
+        title, colon, subject = head.partition(":")
+        if title != "Subject" or not colon:
+            raise BadTemplate(f"{way}/{kind}.txt", "its first line must say 'Subject: …'")
+        try:
+            html = self._say(f"{way}/{kind}.html", language, facts)
+        except _NoTemplate:
+            html = None
+        return Message(subject.strip(), body.lstrip("\n"), html)
+
+    def room(self, name: str, language: str, facts: Mapping[str, object]) -> str:
+        """A file that a room shows without storing it: README.txt, SHIPMENT.txt, sent.txt."""
+        return self._say(f"rooms/{name}", language, facts)
+
+    def _say(self, name: str, language: str, facts: Mapping[str, object]) -> str:
+        speech = self._speech[spoken(language)]
+        try:
+            said = speech.get_template(name).render({fact: _plain(fact, value) for fact, value in facts.items()})
+        except TemplateNotFound as error:
+            raise _NoTemplate(name, f"there is no {error.name}") from None
+        except TemplateError as error:
+            raise BadTemplate(name, f"{error.message}") from None
+        except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
+            raise BadTemplate(name, f"a fact is of the wrong sort ({type(error).__name__})") from None
+        return said if name.endswith(".html") else _filled(said)
+
+    def _environment(self, language: str, catalogues: Path) -> ImmutableSandboxedEnvironment:
+        environment = ImmutableSandboxedEnvironment(
+            loader=FileSystemLoader(self._folders),
+            undefined=StrictUndefined,
+            autoescape=lambda name: bool(name and name.endswith(".html")),
+            extensions=["jinja2.ext.i18n"],
+            lstrip_blocks=True,
+        )
+        words = _catalogue(language, catalogues)
+        environment.policies["ext.i18n.trimmed"] = True
+        environment.install_gettext_callables(words.gettext, words.ngettext, newstyle=True)  # type: ignore[attr-defined]
+        environment.filters |= _filters(LANGUAGES[language], ZoneInfo(self._institution.timezone), words.gettext)
+        verbs: dict[str, Callable[..., str]] = {
+            "table": _table,
+            "link": self._link,
+            "fetch": self._fetch,
+            "ssh": self._ssh,
+            "unlock": _unlock,
+        }
+        environment.globals |= {"institution": self._institution}
+        environment.globals |= {name: _strict(verb) for name, verb in verbs.items()}
+        return environment
+
+    # ---- what the reader clicks on or types
+
+    def _link(self, user: str, path: str) -> str:
+        port = f":{self._institution.port}" if self._institution.port != 22 else ""
+        return f"sftp://{quote(user, safe='')}@{_bracketed(self._institution.host)}{port}/{quote(path)}"
+
+    def _fetch(self, user: str, folder: str) -> str:
+        """Fetches the whole shipment: one name without blanks, whatever its files are called."""
+        port = f"-P {self._institution.port} " if self._institution.port != 22 else ""
+        # Of two @ OpenSSH parts user and host at the last one.
+        return f"sftp -r {port}{shlex.quote(f'{user}@{_bracketed(self._institution.host)}:inbox/{folder}')} ."
+
+    def _ssh(self, user: str, command: str) -> str:
+        port = f"-p {self._institution.port} " if self._institution.port != 22 else ""
+        return f"ssh {port}{shlex.quote(f'{user}@{self._institution.host}')} {command}"
+
+
+class _NoTemplate(BadTemplate):
+    """The template {0} can't be used: {1}"""
+
+
+def spoken(language: str) -> str:
+    """The language in which we answer someone who asks for `language`: nb-NO, no, nn_NO.utf8, en-US, …"""
+    first = re.split(r"[-_.]", language.lower(), maxsplit=1)[0]
+    first = {"no": "nb"}.get(first, first)
+    return first if first in LANGUAGES else "en"
+
+
+def _unlock(folder: str, lock: str, direct: bool, first_file: str) -> str:
+    """The command that opens a file in a fetched folder, or nothing where a fetched file is open already."""
+    if lock == "session":
+        return ""
+    name = first_file or "NAME"
+    where = f"{folder}/" if folder else ""
+    sealed, opened = shlex.quote(f"{where}{name}.age"), shlex.quote(name.rpartition("/")[2])
+    identity = "-i ~/.ssh/id_ed25519 " if lock == "keys" else "" if direct else f"-i {shlex.quote(f'{where}KEY.age')} "
+    return f"age -d {identity}-o {opened} {sealed}"
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+# ---- words, numbers, lines -------------------------------------------------------------------------
+
+
+def N_(text: str) -> str:  # noqa: N802 - gettext's name for 'translate this where it is shown'
+    return text
+
+
+WORDS: Mapping[str, str] = {
+    # states of a shipment and of a delivery
+    "dropping": N_("still arriving"),
+    "settling": N_("complete, leaves in a moment"),
+    "held": N_("held back"),
+    "waiting": N_("waiting to be collected"),
+    "opened": N_("opened"),
+    "collected": N_("collected"),
+    "suspended": N_("suspended"),
+    "removed": N_("removed by the recipient"),
+    "recalled": N_("recalled"),
+    "expired": N_("expired"),
+    "ended": N_("ended"),
+    # events of a history that are not states
+    "began": N_("begun"),
+    "dispatched": N_("sent"),
+    "released": N_("released"),
+    "suspect": N_("the end of a file is in doubt"),
+    "emptied": N_("emptied"),
+    "notice carried": N_("message sent"),
+    "notice failed": N_("message failed"),
+    # locks
+    "code": N_("code"),
+    "keys": N_("SSH key"),
+    "session": N_("log-in"),
+    # notices
+    "mail": N_("e-mail"),
+    "sms": N_("SMS"),
+    "due": N_("not sent yet"),
+    "carried": N_("sent"),
+    "failed": N_("failed"),
+    "dropped": N_("no longer needed"),
+    # what was changed
+    "password": N_("the password"),
+    "phone": N_("the phone number for codes"),
+    "delivery": N_("how shipments to you are locked"),
+    "key": N_("your SSH keys"),
+}
+
+
+def _filters(locale: str, zone: ZoneInfo, gettext: Callable[[str], str]) -> dict[str, Callable[..., str]]:
+    def day(at: float) -> str:
+        return format_date(datetime.fromtimestamp(at, zone), "long", locale=locale)
+
+    def moment(at: float) -> str:
+        when = datetime.fromtimestamp(at, zone)
+        return gettext("%(day)s at %(time)s") % {
+            "day": format_date(when, "long", locale=locale),
+            "time": f"{when:%H:%M %Z}",
+        }
+
+    def number(value: float) -> str:
+        return format_decimal(value, locale=locale)
+
+    def size(value: int) -> str:
+        if value < 1000:
+            return format_unit(value, "digital-byte", "long", locale=locale)
+        for power, unit in enumerate(("kilobyte", "megabyte", "gigabyte", "terabyte"), 1):
+            if value < 999.95 * 1000**power or unit == "terabyte":
+                break
+        return format_unit(round(value / 1000**power, 1), f"digital-{unit}", "short", locale=locale)
+
+    def word(name: str) -> str:
+        return gettext(WORDS[name]) if name in WORDS else name
+
+    return {verb.__name__: _strict(verb) for verb in (day, moment, number, size, word)}
+
+
+def _strict(verb: Callable[..., str]) -> Callable[..., str]:
+    """`verb`, given known values only; otherwise the name of what is missing is said, and not how the verb stumbled."""
+
+    def checked(*values: object) -> str:
+        for value in values:
+            if isinstance(value, StrictUndefined):
+                str(value)  # raises UndefinedError
+        return verb(*values)
+
+    return checked
+
+
+def _catalogue(language: str, folder: Path) -> NullTranslations:
+    if language == "en":
+        return NullTranslations()  # the templates themselves
+    path = folder / language / "LC_MESSAGES" / f"{DOMAIN}.po"
+    compiled = io.BytesIO()
+    try:
+        with path.open("rb") as source:
+            write_mo(compiled, read_po(source, locale=language, abort_invalid=True))
+    except (OSError, PoFileError) as error:
+        raise BadTemplate(f"locale/{language}", str(error)) from None
+    compiled.seek(0)
+    return Translations(compiled, DOMAIN)
+
+
+def _table(rows: Mapping[str, object]) -> str:
+    """A small table; what is not known has no row."""
+    known = {label + ":": value for label, value in rows.items() if value not in ("", None)}
+    width = max(map(len, known), default=0)
+    return "\n".join(f"    {label:<{width}}  {value}" for label, value in known.items())
+
+
+def _plain(name: str, value: object) -> Any:
+    """A fact whose letters can't pretend to be more lines, or run the other way; only a message keeps its own lines."""
+    match value:
+        case str():
+            return "".join(_letter(letter, keep="\n" if name == "message" else "") for letter in value)
+        case Mapping():
+            return {key: _plain(str(key), part) for key, part in value.items()}
+        case list() | tuple():
+            return [_plain(name, part) for part in value]
+    return value
+
+
+def _letter(letter: str, keep: str) -> str:
+    if letter in keep or unicodedata.category(letter) not in {"Cc", "Cf", "Cs", "Zl", "Zp"}:
+        return letter
+    return " " if letter.isspace() else ""
+
+
+def _filled(text: str) -> str:
+    """Prose broken into lines, blank lines never more than one at a time."""
+    lines: list[str] = []
+    for line in text.strip("\n").split("\n"):
+        if len(line) > WIDTH and not line.startswith((" ", "Subject:")):
+            lines += textwrap.wrap(line, WIDTH, break_long_words=False, break_on_hyphens=False)
+        else:
+            lines.append(line.rstrip())
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n") + "\n"

@@ -1,0 +1,367 @@
+"""Templates: every notice by every way in every language, and the catalogues that they need."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from babel.messages.extract import extract_from_dir
+from babel.messages.frontend import parse_mapping_cfg
+from babel.messages.pofile import read_po
+
+from fxsftp import shipped
+from fxsftp.domain import ids
+from fxsftp.errors import BadTemplate
+from fxsftp.templates import LANGUAGES, WORDS, Institution, Message, Templates, spoken
+
+CONFIG = shipped.folder("config")
+MAILS = sorted(path.stem for path in (CONFIG / "templates/mail").glob("[!_]*.txt"))
+KINDS = {
+    "arrived", "collected", "held", "reminder", "recalled", "removed_unread", "expired_unread", "wrong_codes",
+    "not_delivered", "invited", "changed",
+}  # fmt: skip
+CODE = "7k3f-q2mp-0abc-defg"
+SUBJECT = "Ref 23-4567"
+INSTITUTION = Institution("Statistisk sentralbyrå AS", "help@ssb.example", "+47 21 09 00 00", "fx.ssb.example", 2222)
+FACTS = {
+    "user": "ann@firm.example",
+    "shipment": "7k3f-q2mp",
+    "folder": "2026-11-22_7k3f-q2mp_Ref-23-4567",
+    "sender": "kari@ssb.example",
+    "sender_name": "Kari Nordmann",
+    "subject": SUBJECT,
+    "files": 3,
+    "size": 1_234_567,
+    "expires": 1_797_975_000.0,  # 22 December 2026
+    "lock": "code",
+    "direct": True,
+    "first_file": "report.csv",
+    "recipient": "bob@firm.example",
+    "reason": "the reason why",
+    "what": "sms",
+    "days": 7,
+    "phone_hint": "…00",
+}
+LETTER = FACTS | {
+    "message": "Hello Ann,\nhere it is.",
+    "sent": 1_795_370_000.0,
+    "files": [{"name": "report.csv", "size": 12}, {"name": "sub/Ånd.csv", "size": 5_000_000}],
+    "is_open": False,
+}
+RECEIPT = FACTS | {
+    "state": "waiting",
+    "reason": "",
+    "made": 1_795_360_000.0,
+    "sent": 1_795_370_000.0,
+    "ended": None,
+    "deliveries": [
+        {"recipient": "bob@firm.example", "state": "opened", "lock": "code", "opened": 1_795_380_000.0,
+         "collected": None, "ended": None},
+    ],
+    "files": [{"name": "report.csv", "size": 12, "sha256": "ab" * 32}],
+    "notices": [{"to": "bob@firm.example", "way": "mail", "state": "carried", "reason": ""}],
+    "history": [{"at": 1_795_360_000.0, "event": "began", "who": "kari@ssb.example", "detail": ""}],
+}  # fmt: skip
+
+# https://www.3gpp.org/dynareport/23038.htm, the basic table; what is in its extension takes two places.
+GSM7 = set(
+    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§"
+    "¿abcdefghijklmnopqrstuvwxyzäöñüà"
+)
+
+
+@pytest.fixture(scope="module")
+def templates() -> Templates:
+    return Templates([], INSTITUTION)
+
+
+def mail(templates: Templates, kind: str, language: str = "en", **facts: object) -> Message:
+    return templates.render(kind, "mail", language, FACTS | facts)
+
+
+# ---- each of them --------------------------------------------------------------------------------
+
+
+def test_there_is_a_template_for_each_kind_of_notice():
+    assert set(MAILS) == KINDS
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("kind", MAILS)
+def test_a_mail_has_a_subject_the_institutions_facts_and_never_a_code(kind, language, templates):
+    """A code given by mistake is not said, for no template of a mail has a place for it."""
+    said = mail(templates, kind, language, code=CODE)
+    assert said.subject
+    assert "\n" not in said.subject
+    for fact in (INSTITUTION.name, INSTITUTION.support_mail, INSTITUTION.support_phone):
+        assert fact in " ".join(said.text.split())
+    assert CODE not in said.subject + said.text
+    assert not any(ids.is_code_shaped(word) and ids.normal_code(word) for word in said.text.split())
+    assert not re.search(r"[{}]|%\(|undefined|None", said.text, re.IGNORECASE)
+    assert said.html is None
+    assert all(len(line) <= 76 for line in said.text.splitlines() if not line.startswith(" "))
+    assert "\n\n\n" not in said.text
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_an_sms_has_the_code_and_neither_link_nor_subject_and_is_one_part_long(language, templates):
+    """160 letters of GSM 7 bit, with an institution's name of 25."""
+    assert len(INSTITUTION.name) == 25
+    said = templates.render("code", "sms", language, FACTS | {"code": CODE})
+    assert (said.subject, said.html) == ("", None)
+    assert all(fact in said.text for fact in (INSTITUTION.name, FACTS["shipment"], CODE))
+    assert not re.search(r"://|www|@|fx\.ssb", said.text)
+    assert SUBJECT not in said.text
+    assert set(said.text) <= GSM7
+    assert len(said.text) <= 160
+    assert {"en": "log in", "nb": "logge inn", "nn": "logge inn"}[language] in said.text
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize(("name", "facts"), [("README.txt", FACTS), ("SHIPMENT.txt", LETTER), ("sent.txt", RECEIPT)])
+@pytest.mark.parametrize("demo", [False, True])
+def test_a_rooms_file_is_whole_in_each_language(name, facts, language, demo):
+    said = Templates([], replace(INSTITUTION, demo=demo)).room(name, language, facts)
+    assert INSTITUTION.name in said
+    assert not re.search(r"[{}]|%\(|undefined|None", said, re.IGNORECASE)
+    assert "\n\n\n" not in said
+    assert said.endswith("\n")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_mail_of_a_demo_says_that_it_is_one(language):
+    demo = Templates([], Institution("SSB", "help@ssb.example", "", "localhost", 2222, demo=True))
+    words = {"en": "demonstration", "nb": "demonstrasjon", "nn": "demonstrasjon"}[language]
+    assert all(words in mail(demo, kind, language).text for kind in MAILS)
+    assert words in demo.room("README.txt", language, FACTS)
+
+
+def test_the_mail_that_announces_has_the_subject_that_people_know(templates):
+    said = {language: mail(templates, "arrived", language).subject for language in LANGUAGES}
+    assert said == {"en": "New package is waiting", "nb": "En ny pakke venter", "nn": "Ei ny pakke ventar"}
+
+
+# ---- links and commands --------------------------------------------------------------------------
+
+
+def commands(text: str) -> list[list[str]]:
+    return [shlex.split(line) for line in text.splitlines() if re.match(r" +(sftp|age|ssh) ", line)]
+
+
+def test_the_link_is_the_shipments_own_address_with_the_user_in_it(templates):
+    assert (
+        "sftp://ann%40firm.example@fx.ssb.example:2222/inbox/2026-11-22_7k3f-q2mp_Ref-23-4567\n"
+        in mail(templates, "arrived").text
+    )
+    usual = Templates([], Institution("SSB", "", "", "fx.ssb.example"))
+    odd = mail(usual, "arrived", user="o'hara+x/y@firm.example", folder="2026-11-22_7k3f-q2mp_Å-1").text
+    assert "sftp://o%27hara%2Bx%2Fy%40firm.example@fx.ssb.example/inbox/2026-11-22_7k3f-q2mp_%C3%85-1\n" in odd
+
+
+FOLDER = FACTS["folder"]
+FETCH = ["sftp", "-r", "-P", "2222", f"ann@firm.example@fx.ssb.example:inbox/{FOLDER}", "."]
+
+
+@pytest.mark.parametrize("kind", ["arrived", "reminder"])
+@pytest.mark.parametrize(
+    ("facts", "unlock"),
+    [
+        ({}, ["age", "-d", "-o", "report.csv", f"{FOLDER}/report.csv.age"]),
+        ({"first_file": "sub/a b.csv"}, ["age", "-d", "-o", "a b.csv", f"{FOLDER}/sub/a b.csv.age"]),
+        ({"first_file": ""}, ["age", "-d", "-o", "NAME", f"{FOLDER}/NAME.age"]),
+        (
+            {"direct": False, "first_file": ""},
+            ["age", "-d", "-i", f"{FOLDER}/KEY.age", "-o", "NAME", f"{FOLDER}/NAME.age"],
+        ),
+        ({"lock": "keys"}, ["age", "-d", "-i", "~/.ssh/id_ed25519", "-o", "report.csv", f"{FOLDER}/report.csv.age"]),
+        ({"lock": "session"}, None),
+    ],
+)
+def test_the_mail_has_the_commands_that_fetch_and_open(kind, facts, unlock, templates):
+    said = mail(templates, kind, **facts).text
+    assert commands(said) == [FETCH, unlock] if unlock else [FETCH]
+    assert ("SMS" in said) == (facts.get("lock", "code") == "code")
+    assert ("NAME" in said) == (facts.get("first_file") == "")
+
+
+@pytest.mark.parametrize(
+    ("user", "host", "port"),
+    [
+        ("ann@firm.example", "fx.ssb.example", 2222),
+        ("o'hara&x@firm.example", "fx.ssb.example", 22),
+        ("ann@firm.example", "::1", 2222),
+    ],
+)
+def test_openssh_reads_user_host_and_port_from_the_command_as_they_are_meant(user, host, port, tmp_path):
+    """sftp runs a program in place of ssh, which shows what it was asked for."""
+    spy = tmp_path / "ssh"
+    spy.write_text('#!/bin/sh\nprintf "%s\\n" "$@" > "${0}.asked"\nexit 1\n')
+    spy.chmod(0o755)
+    said = mail(Templates([], Institution("SSB", "", "", host, port)), "arrived", user=user).text
+    program, *arguments = commands(said)[0]
+    subprocess.run([program, "-S", str(spy), *arguments], capture_output=True, cwd=tmp_path, timeout=30)
+    asked = (tmp_path / "ssh.asked").read_text().splitlines()
+    assert asked[asked.index("-l") + 1] == user
+    assert asked[-2:] == [host, "sftp"]
+    assert ("-oPort 2222" in asked) == (port == 2222)
+
+
+def test_a_letter_says_how_its_files_open(templates):
+    def opening(**facts):
+        return commands(templates.room("SHIPMENT.txt", "en", LETTER | facts))
+
+    at_host = ["ssh", "-p", "2222", "ann@firm.example@fx.ssb.example", "open", "7k3f-q2mp"]
+    assert opening() == [["age", "-d", "-o", "report.csv", "report.csv.age"], at_host]
+    assert opening(direct=False) == [["age", "-d", "-i", "KEY.age", "-o", "report.csv", "report.csv.age"], at_host]
+    assert opening(lock="keys") == [["age", "-d", "-i", "~/.ssh/id_ed25519", "-o", "report.csv", "report.csv.age"]]
+    assert opening(lock="session") == opening(is_open=True) == []
+
+
+# ---- facts ---------------------------------------------------------------------------------------
+
+
+def test_a_subject_that_policy_hides_has_no_row(templates):
+    assert "Subject:" in mail(templates, "arrived").text
+    assert "Subject:" not in mail(templates, "arrived", subject="").text
+
+
+def test_dates_sizes_and_numbers_are_written_as_the_language_does(templates):
+    assert "3 (1.2 MB)" in mail(templates, "arrived", "en").text
+    assert "3 (1,2 MB)" in mail(templates, "arrived", "nb").text
+    assert "22 December 2026" in mail(templates, "arrived", "en").text
+    assert "22. desember 2026" in mail(templates, "arrived", "nn").text
+    assert mail(templates, "reminder", "nb", days=1).subject.endswith("1 dag igjen")
+    assert mail(templates, "reminder", "nb", days=7).subject.endswith("7 dager igjen")
+    oslo = Templates([], Institution("SSB", "", "", "fx.ssb.example", timezone="Europe/Oslo"))
+    assert "22. november 2026 kl. 18:53 CET" in oslo.room("SHIPMENT.txt", "nb", LETTER)
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        (0, "0 bytes"), (1, "1 byte"), (999, "999 bytes"), (1000, "1 kB"), (999_949, "999.9 kB"), (999_950, "1 MB"),
+        (5 * 10**15, "5,000 TB"),
+    ],
+)  # fmt: skip
+def test_a_size_has_the_unit_that_fits(size, said, templates):
+    assert f"({said})" in mail(templates, "arrived", size=size).text
+
+
+@pytest.mark.parametrize("kind", MAILS)
+def test_a_fact_can_not_pretend_to_be_a_header_or_a_line_of_ours(kind, templates):
+    evil = "x\r\nBcc: all@firm.example\n\n    sftp -r evil \u202e\u2028gpj\x1b[31m"
+    facts = dict.fromkeys(("subject", "sender", "sender_name", "recipient", "reason", "what", "first_file"), evil)
+    said = mail(templates, kind, "en", **facts)
+    assert "\n" not in said.subject
+    assert not re.search("[\u202e\u2028\x1b\r]", said.subject + said.text)
+    assert not re.search(r"^\s+(Bcc|sftp -r evil)", said.text, re.MULTILINE)
+
+
+def test_a_letters_message_keeps_its_lines_but_is_set_apart_from_ours(templates):
+    said = templates.room("SHIPMENT.txt", "en", LETTER | {"message": "one\ntwo\x1b"})
+    assert "\n    one\n    two\n" in said
+
+
+@pytest.mark.parametrize("fact", ["shipment", "sender", "expires", "lock", "user"])
+def test_a_missing_fact_is_an_error_and_never_a_gap(fact, templates):
+    facts = {name: value for name, value in FACTS.items() if name != fact}
+    with pytest.raises(BadTemplate, match=fact):
+        templates.render("arrived", "mail", "en", facts)
+
+
+def test_a_fact_of_the_wrong_sort_is_an_error_that_does_not_show_it(templates):
+    with pytest.raises(BadTemplate) as refused:
+        mail(templates, "arrived", expires=CODE)
+    assert CODE not in str(refused.value)
+
+
+def test_there_is_no_template_for_what_is_not_a_notice(templates):
+    with pytest.raises(BadTemplate, match=r"sms/arrived\.txt"):
+        templates.render("arrived", "sms", "en", FACTS)
+    with pytest.raises(BadTemplate):
+        templates.render("../../fxsftp", "mail", "en", FACTS)
+
+
+@pytest.mark.parametrize(
+    ("asked", "language"),
+    [("nb", "nb"), ("no", "nb"), ("nb_NO.utf8", "nb"), ("NN-no", "nn"), ("en-US", "en"), ("de", "en"), ("", "en")],
+)
+def test_who_asks_for_another_language_gets_the_nearest_or_english(asked, language):
+    assert spoken(asked) == language
+
+
+# ---- an installation's own -----------------------------------------------------------------------
+
+
+def test_an_installations_own_template_comes_before_the_shipped_one_and_may_have_html(tmp_path: Path):
+    (tmp_path / "mail").mkdir()
+    (tmp_path / "mail/recalled.txt").write_text('Subject: {{ _("New package is waiting") }}\n\n{{ subject }}')
+    (tmp_path / "mail/recalled.html").write_text("<p>{{ subject }}</p>")
+    own = Templates([tmp_path], INSTITUTION)
+    said = mail(own, "recalled", "nb", subject="<b>&")
+    assert said == Message("En ny pakke venter", "<b>&\n", "<p>&lt;b&gt;&amp;</p>")
+    assert mail(own, "arrived") == mail(Templates([], INSTITUTION), "arrived")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "no subject",
+        "Subject: x\n{{ ''.__class__.__mro__ }}",
+        "Subject: x\n{{ subject.__init__.__globals__ }}",
+        "Subject: x\n{% include '/etc/passwd' %}",
+        "Subject: x\n{{ broken",
+        "Subject: x\n{{ 1 / 0 }}",
+        "Subject: x\n{{ institution.secret }}",
+    ],
+)
+def test_a_template_that_can_not_be_used_says_so_and_reaches_nothing_else(text, tmp_path):
+    (tmp_path / "mail").mkdir()
+    (tmp_path / "mail/recalled.txt").write_text(text)
+    with pytest.raises(BadTemplate):
+        mail(Templates([tmp_path], INSTITUTION), "recalled")
+
+
+# ---- catalogues ----------------------------------------------------------------------------------
+
+
+def said_in_templates() -> set[object]:
+    with (CONFIG / "locale/babel.cfg").open() as file:
+        methods, options = parse_mapping_cfg(file)
+    found = set()
+    for folder in (CONFIG, Path(shipped.__file__).parents[1]):
+        keywords = {"_": None, "N_": None, "gettext": None, "ngettext": (1, 2)}
+        for _, _, message, _, _ in extract_from_dir(folder, methods, options, keywords=keywords):
+            found.add(message)
+    return found
+
+
+def placeholders(text: str) -> set[str]:
+    return set(re.findall(r"%\((\w+)\)s", text))
+
+
+@pytest.mark.parametrize("language", [language for language in LANGUAGES if language != "en"])
+def test_a_catalogue_translates_all_that_is_said_and_nothing_else(language):
+    path = CONFIG / "locale" / language / "LC_MESSAGES/fxsftp.po"
+    with path.open("rb") as file:
+        catalogue = read_po(file, locale=language, abort_invalid=True)
+    translated = [message for message in catalogue if message.id]
+    found = {message.id if isinstance(message.id, str) else tuple(message.id) for message in translated}
+    assert found == said_in_templates()
+    assert not catalogue.obsolete
+    for message in translated:
+        originals = message.id if message.pluralizable else [message.id]
+        translations = message.string if message.pluralizable else [message.string]
+        assert not message.fuzzy, message.id
+        assert len(translations) == len(originals)
+        for original, translation in zip(originals, translations, strict=True):
+            assert translation, original
+            assert placeholders(translation) == placeholders(original), original
+
+
+def test_every_word_for_a_state_is_one_of_the_catalogues():
+    assert set(WORDS.values()) <= said_in_templates()
