@@ -61,7 +61,7 @@ DOORS: dict[str, set[str]] = {
     "desk": {"errors", "domain", "settings", "exchange"},
     "sftp": {"errors", "domain", "settings", "exchange", "templates", "desk", "bell"},
     "portal": {"errors", "domain", "settings", "exchange", "templates", "desk", "bell"},
-    "cli": {"errors", "domain", "settings", "exchange", "templates", "client", "shipped", "bell"},
+    "cli": {"errors", "domain", "settings", "exchange", "templates", "carriers", "client", "shipped", "bell"},
     "client": {"errors", "seal", "domain.ids"},
     "app": set(ROOMS) - {"app", "main"},
     "main": {"app"},
@@ -79,7 +79,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "jinja2": ("fxsftp.templates",),
     "babel": ("fxsftp.templates",),
     "gettext": ("fxsftp.templates",),
-    "subprocess": ("fxsftp.carriers",),
+    "subprocess": ("fxsftp.carriers", "fxsftp.fronts.cli.demo"),
     "asyncssh": ("fxsftp.fronts.sftp", "fxsftp.fronts.sftp.*"),
     # The exchange and all beneath it are synchronous; so is the partner's side.
     "asyncio": (
