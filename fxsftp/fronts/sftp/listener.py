@@ -12,7 +12,7 @@ import base64
 import logging
 import secrets
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -23,12 +23,9 @@ from fxsftp.fronts.desk import Desk
 from fxsftp.fronts.sftp.commands import CommandSession
 from fxsftp.fronts.sftp.rooms import Rooms
 from fxsftp.fronts.sftp.session import SftpSession
-from fxsftp.settings import Settings
 
 if TYPE_CHECKING:
     from fxsftp.templates import Templates
-
-DEMO = "This exchange is a demonstration: codes lie on its disk in clear."
 
 log = logging.getLogger("fxsftp.sftp")
 
@@ -86,20 +83,6 @@ class Terms:
     banner: str = ""  # shown before log-in
     version: str = "fxsftp"
     algorithms: Mapping[str, Sequence[str]] = field(default_factory=lambda: ALGORITHMS)
-
-    @classmethod
-    def of(cls, settings: Settings) -> Terms:
-        """Those that the settings give."""
-        sftp = settings.sftp
-        return cls(
-            login_seconds=sftp.login_time,
-            tries=sftp.login_tries,
-            keepalive=sftp.keepalive,
-            idle=sftp.idle,
-            connections=sftp.max_sessions_per_user,
-            all_connections=sftp.max_sessions,
-            banner=DEMO if settings.exchange.demo else "",
-        )
 
 
 async def listen(
@@ -337,8 +320,10 @@ class Guest(asyncssh.SSHServer):
         """A channel: SFTP or a command."""
         if not self.user:
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, "Log in first.")
-        self._doors = [door for door in self._doors if door.is_open]
-        if len(self._doors) >= self._terms.channels:
+        self._doors = [door for door in self._doors if not door.is_gone]
+        open_doors = sum(door.is_open for door in self._doors)
+        # What we have closed a client should close too; the few that it may leave so count a quarter.
+        if open_doors + (len(self._doors) - open_doors) // 4 >= self._terms.channels:
             reason = f"You have {self._terms.channels} sessions on this connection, and more are not served."
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_RESOURCE_SHORTAGE, reason)
         door = Door(self.user, self._desk, self._house.templates, explains="OpenSSH" in self._client)
@@ -384,11 +369,12 @@ class Door(asyncssh.SSHServerSession[bytes]):
         self._chan: asyncssh.SSHServerChannel[bytes]
         self._inner: SftpSession | CommandSession | None = None
         self._is_choked = False
-        self.is_open = True
+        self._is_closing: Callable[[], bool] = lambda: False
+        self.is_gone = False
 
     def connection_made(self, chan: asyncssh.SSHServerChannel[bytes]) -> None:
         """The channel is there."""
-        self._chan = chan
+        self._chan, self._is_closing = chan, chan.is_closing
 
     def subsystem_requested(self, subsystem: str) -> bool:
         """SFTP, and nothing else."""
@@ -436,7 +422,7 @@ class Door(asyncssh.SSHServerSession[bytes]):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Pass it on."""
-        self.is_open = False
+        self.is_gone = True
         if self._inner:
             self._inner.connection_lost(exc)
 
@@ -447,9 +433,14 @@ class Door(asyncssh.SSHServerSession[bytes]):
             self._inner.choke(is_choked)
 
     @property
+    def is_open(self) -> bool:
+        """Whether something may still be asked."""
+        return not self.is_gone and not self._is_closing()
+
+    @property
     def is_busy(self) -> bool:
         """Whether something is open or being served."""
-        return self.is_open and self._inner is not None and self._inner.is_busy
+        return not self.is_gone and self._inner is not None and self._inner.is_busy
 
     @property
     def heard(self) -> float:

@@ -1,0 +1,194 @@
+"""Who may come in, by which proof; and who has to leave."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+
+import asyncssh
+import pytest
+
+from fxsftp.domain.model import Kind
+from tests.fronts.sftp import raw as sftp
+from tests.fronts.sftp.conftest import ANN, BOB, KARI, Door
+from tests.fronts.sftp.raw import string
+
+PASSWORD = "correct horse battery staple"  # not only long enough: it is everyone's
+
+
+def try_password(door: Door, email: str, password: str, **how: object) -> str:
+    """"in", or what the client hears."""
+
+    async def walk() -> str:
+        try:
+            async with door.connect(email, client_keys=None, password=password, **how):
+                return "in"
+        except asyncssh.Error as refused:
+            return refused.reason
+
+    return asyncio.run(walk())
+
+
+def test_a_password_logs_in(door: Door) -> None:
+    door.exchange.people.set_password(ANN, PASSWORD, door.house.clock())
+    assert try_password(door, ANN, PASSWORD) == "in"
+    assert try_password(door, ANN.upper(), PASSWORD) == "in"
+    assert try_password(door, ANN, PASSWORD, preferred_auth="keyboard-interactive") == "in"
+    assert try_password(door, ANN, PASSWORD + "r") != "in"
+
+
+def test_every_key_of_a_user_logs_in_and_nobody_elses(door: Door) -> None:
+    second = door.house.key_for(ANN)
+
+    async def walk() -> None:
+        async with door.connect(ANN, client_keys=[str(second)]):
+            pass
+        async with door.connect(ANN.upper(), client_keys=[str(door.keys[ANN])]):
+            pass
+        with pytest.raises(asyncssh.PermissionDenied):
+            await door.connect(ANN, client_keys=[str(door.keys[KARI])])
+
+    asyncio.run(walk())
+
+
+def test_who_is_unknown_disabled_or_a_group_hears_the_same(door: Door) -> None:
+    door.exchange.people.set_password(ANN, PASSWORD, door.house.clock())
+    door.exchange.people.add_group("mikrodata@ssb.example", door.house.clock())
+    wrong = try_password(door, ANN, "wrong wrong wrong")
+    door.exchange.people.disable(ANN, door.house.clock())
+    for email in ("nobody@x.example", "root", "x" * 900, "mikrodata@ssb.example", ANN):
+        assert try_password(door, email, PASSWORD) == wrong.replace(ANN, email)
+
+
+def test_six_wrong_passwords_end_a_connection(door: Door) -> None:
+    tried = 0
+
+    class Client(asyncssh.SSHClient):
+        def password_auth_requested(self) -> str:
+            nonlocal tried
+            tried += 1
+            return f"wrong password {tried}"
+
+    async def walk() -> None:
+        with pytest.raises(asyncssh.DisconnectError, match="Too many wrong passwords"):
+            await door.connect(ANN, client_keys=None, client_factory=Client, preferred_auth="password")
+
+    asyncio.run(walk())
+    assert tried == 6
+
+
+def test_nobody_comes_in_without_showing_something(door: Door) -> None:
+    async def walk() -> None:
+        with pytest.raises(asyncssh.PermissionDenied):
+            await door.connect(ANN, client_keys=None)
+
+    asyncio.run(walk())
+
+
+def test_twelve_connections_are_served_and_the_next_is_told_why_not(door: Door) -> None:
+    async def walk() -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            for _ in range(12):
+                await stack.enter_async_context(door.raw(KARI))
+            async with door.raw(ANN):
+                pass
+            refused = await asyncio.to_thread(door.openssh, "ssh", KARI, "127.0.0.1", "pwd")
+            assert (refused.returncode, "You have 12 connections" in refused.stderr) == (255, True)
+        door.until(lambda: not door.listener.guests)
+        async with door.raw(KARI):
+            pass
+
+    asyncio.run(walk())
+
+
+def test_ten_sessions_share_a_connection_and_the_next_is_told_why_not(door: Door) -> None:
+    async def walk() -> None:
+        async with door.connect(KARI) as conn:
+            clients = [await conn.start_sftp_client() for _ in range(10)]
+            with pytest.raises(asyncssh.ChannelOpenError, match="10 sessions"):
+                await conn.start_sftp_client()
+            clients[0].exit()
+            await clients[0].wait_closed()
+            await conn.start_sftp_client()
+
+    asyncio.run(walk())
+
+
+def test_there_is_no_forwarding_of_any_kind(door: Door) -> None:
+    async def walk() -> None:
+        async with door.connect(KARI) as conn:
+            with pytest.raises(asyncssh.ChannelOpenError):
+                await conn.open_connection("127.0.0.1", door.port)
+            with pytest.raises(asyncssh.ChannelOpenError):
+                await conn.open_unix_connection("/var/run/docker.sock")
+            with pytest.raises(asyncssh.ChannelListenError):
+                await conn.start_server(lambda *_: None, "", 0)
+            with pytest.raises(asyncssh.ChannelListenError):
+                await conn.start_unix_server(lambda *_: None, "/tmp/x")
+            with pytest.raises(asyncssh.ChannelOpenError):
+                await conn.create_session(asyncssh.SSHClientSession, "pwd", x11_forwarding=True)
+            with pytest.raises(asyncssh.ChannelOpenError):
+                await conn.create_session(asyncssh.SSHClientSession, "pwd", request_pty="force", term_type="vt100")
+            with pytest.raises(asyncssh.ChannelOpenError):
+                await conn.create_session(asyncssh.SSHClientSession, subsystem="netconf")
+            done = await conn.run("pwd")
+            assert done.stdout == "/\n"
+
+    asyncio.run(walk())
+
+
+@pytest.mark.parametrize("how", ["disabled", "key removed"])
+def test_who_may_no_longer_be_here_is_cut_off_within_seconds(door: Door, how: str) -> None:
+    async def walk() -> None:
+        async with door.raw(KARI) as other, door.raw(ANN) as raw:
+            assert await raw.list("/sent") == []
+            if how == "disabled":
+                door.exchange.people.disable(ANN, door.house.clock())
+            else:
+                (key,) = door.exchange.people.keys(ANN)
+                door.exchange.people.remove_key(ANN, key.fingerprint, door.house.clock())
+            began = time.monotonic()
+            await raw.closed()
+            assert time.monotonic() - began < 8
+            assert (await other.ask(sftp.STAT, string("/"))).kind == sftp.ATTRS
+
+    asyncio.run(walk())
+
+
+def test_no_weak_algorithm_is_served(door: Door) -> None:
+    async def walk() -> None:
+        for weak in (
+            {"kex_algs": ["diffie-hellman-group14-sha1"]},
+            {"kex_algs": ["ecdh-sha2-nistp256"]},
+            {"mac_algs": ["hmac-sha1", "umac-64@openssh.com"], "encryption_algs": ["aes256-ctr"]},
+            {"server_host_key_algs": ["ssh-rsa"]},
+        ):
+            with pytest.raises(asyncssh.Error):
+                await door.connect(KARI, **weak)
+        async with door.connect(KARI, kex_algs=["mlkem768x25519-sha256"]) as conn:
+            assert conn.get_extra_info("server_version") == "SSH-2.0-fxsftp"
+
+    asyncio.run(walk())
+
+
+def test_draining_lets_a_transfer_finish_and_sends_the_idle_away(door: Door) -> None:
+    """No new connection, the idle at once, and a file that is being written to its end."""
+    door.add(BOB, Kind.MEMBER)
+
+    async def walk() -> None:
+        async with door.raw(ANN) as idle, door.raw(KARI) as busy:
+            handle = (await busy.open(f"/outbox/{ANN}/Ref 1/a.csv", sftp.W | sftp.CREATE)).handle
+            assert door.house._loop
+            drained = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(door.listener.drain(30), door.house._loop))
+            await idle.closed()
+            with pytest.raises((OSError, asyncssh.Error)):
+                await door.connect(BOB)
+            busy.send(sftp.write(1, handle, 0, b"whole"))
+            assert (await busy.answer()).code == sftp.OK
+            assert (await busy.ask(sftp.CLOSE, string(handle))).code == sftp.OK
+            await busy.closed()
+            await drained
+
+    asyncio.run(walk())
+    assert len(door.house.settle()) == 1
