@@ -310,7 +310,7 @@ class Refused(Forbidden):
 
 
 class BadAnswer(Malformed):
-    """{0} answers in a way that is no SFTP: {1}"""
+    """{0} answers in a way that can't be understood: {1}. Check that this is the exchange."""
 
 
 class UnsafeName(Malformed):

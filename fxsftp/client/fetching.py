@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from fxsftp.client.line import Line
-from fxsftp.client.names import SUMS, local_name, no_two_alike, read_sums, unfinished
+from fxsftp.client.names import SUMS, local_name, no_two_alike, read_sums, shown, unfinished
 from fxsftp.client.opening import KEY_FILE, SLIP, Keyring, Progress, opened_name
 from fxsftp.client.transfer import Download
 from fxsftp.client.wire import PIECE, READ, Attributes, Wire
@@ -73,19 +73,22 @@ class Terms:
 
 
 def fetch(line: Line, shipments: Sequence[str] | None, terms: Terms) -> list[Fetched]:
-    """Fetch what is wanted.  A shipment's own problem is in its Fetched; a lost line is raised."""
-    return [_fetch_one(line, raw, terms) for raw in _wanted(line, shipments)]
+    """Fetch what is wanted.  What has come is always told; after a line that is lost for good nothing more is tried."""
+    told: list[Fetched] = []
+    for raw in _wanted(line, shipments):
+        told.append(_fetch_one(line, raw, terms))
+        if isinstance(told[-1].problem, LineBroken):
+            break
+    return told
 
 
 def _fetch_one(line: Line, raw: bytes, terms: Terms) -> Fetched:
-    done = Fetched(raw.decode("utf-8", "replace"), terms.into)
+    done = Fetched(shown(raw), terms.into)
     try:
         name = local_name(raw)
         done = Fetched(name, terms.into / name)
         for reached in _steps(line, done, terms):
             done = reached  # what had come before a problem is told with it
-    except LineBroken:
-        raise
     except FxError as problem:
         return replace(done, problem=problem)
     return done

@@ -21,6 +21,7 @@ from paramiko.hostkeys import HostKeyEntry, InvalidHostKey
 
 from fxsftp.client.wire import Wire
 from fxsftp.errors import (
+    BadAnswer,
     BadIdentity,
     CannotConnect,
     CantRead,
@@ -180,6 +181,8 @@ class Line:
             raise HostKeyChanged(_host(account), account.known_hosts, *_seen(problem.key)) from problem
         except AuthFailure as problem:
             raise self._why_not_let_in(problem) from problem
+        except paramiko.ssh_exception.IncompatiblePeer as problem:
+            raise BadAnswer(_host(account), f"no algorithm is known to both sides ({_why(problem)})") from problem
         except (OSError, EOFError, paramiko.SSHException) as problem:
             raise CannotConnect(_host(account), _why(problem)) from problem
         transport = client.get_transport()

@@ -31,10 +31,10 @@ def local_name(raw: bytes) -> str:
     try:
         name = raw.decode("utf-8")
     except UnicodeDecodeError:
-        raise UnsafeName(_shown(raw), "it is not UTF-8") from None
+        raise UnsafeName(shown(raw), "it is not UTF-8") from None
     reason = _why_unsafe(name)
     if reason is not None:
-        raise UnsafeName(_shown(raw), reason)
+        raise UnsafeName(shown(raw), reason)
     return name
 
 
@@ -77,9 +77,9 @@ def remote_name(name: str) -> str:
     try:
         name.encode()
     except UnicodeEncodeError:
-        raise BadName(_shown(name.encode("utf-8", "surrogateescape")), "it is not UTF-8") from None
+        raise BadName(shown(name.encode("utf-8", "surrogateescape")), "it is not UTF-8") from None
     if name in ("", ".", "..") or "/" in name or "\0" in name:
-        raise BadName(_shown(name.encode()), "it is not one name")
+        raise BadName(shown(name.encode()), "it is not one name")
     return unicodedata.normalize("NFC", name)
 
 
@@ -103,6 +103,7 @@ def _sum_line(path: str, digest: str) -> bytes:
     return f"{'' if plain == path else chr(92)}{digest}  {plain}\n".encode()
 
 
-def _shown(raw: bytes) -> str:
+def shown(raw: bytes) -> str:
+    """A name that is refused, fit for a terminal."""
     text = raw[:80].decode("utf-8", "replace")
     return "".join(letter if letter.isprintable() else "?" for letter in text)

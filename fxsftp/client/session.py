@@ -89,8 +89,9 @@ class Session:
         What is there already and right is not fetched again, what an earlier run began is taken up.
         `code_for` is asked, by the shipment's id, for the code of one that is locked; `open_with` are keys.
         `remove` takes each shipment out of the inbox once it is here, right, and (if asked for) opened.
-        A shipment that could not be brought has its `problem` set and the others are fetched; raises
-        LineBroken, ShipmentUnknown, and what the exchange says when it shows no inbox at all.
+        A shipment that could not be brought has its `problem` set and the others are fetched; a line that is
+        lost for good is the problem of the last one tried.  Raises only what concerns no shipment: LineBroken
+        before the first, ShipmentUnknown, and what the exchange says when it shows no inbox at all.
         """
         keys = tuple(Path(path) for path in open_with)
         passphrase_for = self.line.account.passphrase_for

@@ -171,7 +171,10 @@ class Download:
         return self._digest.hexdigest()
 
     def end(self) -> None:
+        """Leave under the temporary name what the next run can use, and nothing else."""
         self._file.close()
+        if not self.arrived:
+            self._temporary.unlink(missing_ok=True)
 
     def _read(self, wire: Wire, handle: bytes) -> None:
         asked: deque[tuple[int, int, int]] = deque()  # request, offset, length

@@ -45,6 +45,12 @@ class Foreign:
     def port(self) -> int:
         return self._server.get_port()
 
+    def restart(self, **terms: object) -> None:
+        """Listen anew, on other terms of asyncssh's `listen`."""
+        self._server.close()
+        self._await(self._server.wait_closed())
+        self._server = self._await(self._listen(**terms))
+
     def stop(self) -> None:
         async def close() -> None:
             self._server.close()
@@ -60,7 +66,7 @@ class Foreign:
         self._thread.join()
         self._loop.close()
 
-    async def _listen(self) -> asyncssh.SSHAcceptor:
+    async def _listen(self, **terms: object) -> asyncssh.SSHAcceptor:
         house = self
 
         class Door(asyncssh.SSHServer):
@@ -128,7 +134,7 @@ class Foreign:
             server_factory=Door,
             server_host_keys=[self.host_key],
             sftp_factory=Rooms,
-            process_factory=process,
+            **({"process_factory": process} | terms),  # type: ignore[arg-type]
         )
 
     def _refuse(self, what: str) -> None:

@@ -94,13 +94,24 @@ def test_a_run_takes_up_what_an_earlier_one_began(foreign, call, cut, tmp_path):
     """What a killed run has left is continued: two lines of 4 MB each are enough for 5 MB."""
     content = os.urandom(5 * MB)
     _shipment(foreign, {"big.age": content})
-    with call(cut(4 * MB).port, patience=()) as exchange, pytest.raises(LineBroken):
-        exchange.fetch(tmp_path / "in")
+    with call(cut(4 * MB).port, patience=()) as exchange:
+        (broken,) = exchange.fetch(tmp_path / "in")
+    assert isinstance(broken.problem, LineBroken)
     assert "big.age" not in [path.name for path in (tmp_path / "in" / ONE).iterdir()]
     with call(cut(4 * MB).port, patience=()) as exchange:
         (fetched,) = exchange.fetch(tmp_path / "in")
     assert fetched.problem is None
     assert (tmp_path / "in" / ONE / "big.age").read_bytes() == content
+
+
+def test_what_had_come_before_the_line_was_lost_is_told(foreign, call, cut, tmp_path):
+    """The first shipment is whole and said to be, the second has the problem, the third is not tried."""
+    for name, size in ((ONE, 10), (TWO, 5 * MB), ("3", 10)):
+        _shipment(foreign, {"a": os.urandom(size)}, name)
+    with call(cut(2 * MB).port, patience=()) as exchange:
+        whole, broken = exchange.fetch(tmp_path / "in")
+    assert (whole.name, whole.problem, whole.is_new) == (ONE, None, True)
+    assert (broken.name, type(broken.problem)) == (TWO, LineBroken)
 
 
 def test_a_beginning_of_something_else_is_thrown_away(foreign, call, tmp_path):
@@ -124,8 +135,7 @@ def test_a_wrong_sum_keeps_the_file_out(foreign, call, tmp_path):
         bad, good = exchange.fetch(tmp_path / "in", remove=True)
     assert isinstance(bad.problem, SumMismatch)
     assert not bad.is_removed
-    assert not (tmp_path / "in" / ONE / "a").exists()
-    assert not (tmp_path / "in" / ONE / "SHA256SUMS").exists()
+    assert [path.name for path in (tmp_path / "in" / ONE).iterdir()] == ["SHIPMENT.txt"]
     assert (tmp_path / "in" / TWO / "b").read_bytes() == b"good"
     assert good.is_removed
     assert [path.name for path in (foreign.root / "inbox").iterdir()] == [ONE]
@@ -182,10 +192,11 @@ def test_a_name_that_could_hurt_is_refused_with_its_shipment(foreign, call, tmp_
 
 def test_a_folder_that_could_hurt_is_refused_and_the_others_come(foreign, call, tmp_path):
     _shipment(foreign, {"a": b"1"})
-    foreign.names = lambda path, names: [*names, b"../../escaped"] if path.endswith(b"/inbox") else names
+    foreign.names = lambda path, names: [*names, b"../../\x1b[2Jescaped"] if path.endswith(b"/inbox") else names
     with call() as exchange:
         bad, good = exchange.fetch(tmp_path / "in" / "deep")
     assert isinstance(bad.problem, UnsafeName)
+    assert bad.name == "../../?[2Jescaped"
     assert good.problem is None
     assert [path.name for path in (tmp_path / "in").iterdir()] == ["deep"]
 

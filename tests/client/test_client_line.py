@@ -116,6 +116,14 @@ def test_a_host_that_says_nothing_is_temporary(call):
         call(server.getsockname()[1], timeout=0.3)
 
 
+def test_a_server_that_knows_only_what_is_weak_is_not_called_temporary(foreign, call):
+    """No algorithm in common: trying again changes nothing."""
+    foreign.restart(encryption_algs=["aes128-cbc"])
+    with pytest.raises(BadAnswer, match="no algorithm") as told:
+        call()
+    assert not told.value.temporary
+
+
 def test_ciphers_that_are_strong_are_agreed_on(call):
     """AES-GCM wherever the other side has it."""
     with call() as exchange:

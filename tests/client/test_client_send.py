@@ -169,6 +169,18 @@ def test_an_exchange_that_does_not_send_says_why(foreign, call, tmp_path):
         exchange.send([_file(tmp_path / "a", 5)], to=KARI, reference="R")
 
 
+def test_an_exchange_that_takes_no_commands_sends_by_itself(foreign, call, tmp_path):
+    """No `send` command, or no commands at all: the files are there, and nothing is wrong."""
+    with call() as exchange:
+        exchange.send([_file(tmp_path / "a", 5)], to=KARI, reference="unknown command")
+    foreign.restart(process_factory=None)
+    with call(foreign.port) as exchange:
+        sent = exchange.send([tmp_path / "a"], to=KARI, reference="no commands")
+        exchange.send([tmp_path / "a"], to=KARI, reference="and the line is still there")
+    assert sent.shipment is None
+    assert len(list((foreign.root / "outbox" / KARI).iterdir())) == 3
+
+
 def test_sums_of_ones_own_are_kept(foreign, call, tmp_path):
     """Who brings a SHA256SUMS has it checked, and not replaced."""
     own = tmp_path / "SHA256SUMS"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pty
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -113,12 +116,38 @@ def test_opening_says_where(run, tmp_path):
     assert (result.exit_code, result.stdout) == (0, f"{tmp_path}/a\n{tmp_path}/b\n")
 
 
-def test_a_code_is_asked_for_and_not_shown(run, tmp_path):
+def test_a_code_is_asked_for_and_not_shown(tmp_path):
+    """On a terminal, as people have one; what they type does not appear on it."""
     code = new_code()
     (tmp_path / "a.age").write_bytes(seal_small(b"x", CodeLock(code)))
-    result = run("open", tmp_path / "a.age", stdin=code + "\n")
-    assert result.exit_code == 0
-    assert code not in result.output
+    ours, its = pty.openpty()
+    command = ["setsid", "--ctty", "--wait", sys.executable, "-m", "fxsftp", "open", tmp_path / "a.age"]
+    with subprocess.Popen(command, stdin=its, stdout=its, stderr=its) as program:
+        os.close(its)
+        shown = b""
+        while b"Code: " not in shown and (piece := _shown(ours)):
+            shown += piece
+        os.write(ours, code.encode() + b"\n")
+        while piece := _shown(ours):
+            shown += piece
+    os.close(ours)
+    assert (program.returncode, (tmp_path / "a").read_bytes()) == (0, b"x")
+    assert code.encode() not in shown
+
+
+def _shown(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 4096)
+    except OSError:  # how a terminal ends on Linux
+        return b""
+
+
+def test_a_code_that_nobody_can_be_asked_for_is_usage(run, tmp_path):
+    """A batch job that forgot --code-stdin hears so at once, and does not wait."""
+    (tmp_path / "a.age").write_bytes(seal_small(b"x", CodeLock(new_code())))
+    result = run("open", tmp_path / "a.age")
+    assert result.exit_code == 2
+    assert "--code-stdin" in result.stderr
 
 
 def test_what_does_not_open_is_told_with_a_hint(run, tmp_path):

@@ -59,7 +59,8 @@ def _clerk(command: Callable[P, int | None]) -> Callable[P, NoReturn]:
 
 
 def _tell(problem: FxError, about: str = "") -> None:
-    click.echo(f"fxsftp: {about}{problem}", err=True)
+    text = f"fxsftp: {about}{problem}"
+    click.echo("".join(letter if letter.isprintable() else "?" for letter in text), err=True)
     hint = next((hint for kind, hint in _HINTS.items() if isinstance(problem, kind)), None)
     if hint is not None:
         click.echo(f"hint: {hint}", err=True)
@@ -248,6 +249,8 @@ def open_command(files: tuple[Path, ...], code_stdin: bool, keys: tuple[Path, ..
     if code_stdin:
         code = sys.stdin.readline().rstrip("\r\n")
     elif not keys:
+        if not sys.stdin.isatty():
+            raise click.UsageError("Nobody is here to ask for the code: give --code-stdin or --key.")
         code = click.prompt("Code", hide_input=True, err=True)
     keyring = client.Keyring(code, keys, _passphrase)
     problems: list[FxError] = []
