@@ -192,6 +192,7 @@ WORDS: Mapping[str, str] = {
     "held": N_("held back"),
     "waiting": N_("waiting to be collected"),
     "opened": N_("opened"),
+    "partly collected": N_("collected by some"),
     "collected": N_("collected"),
     "suspended": N_("suspended"),
     "removed": N_("removed by the recipient"),
@@ -204,6 +205,10 @@ WORDS: Mapping[str, str] = {
     "released": N_("released"),
     "suspect": N_("the end of a file is in doubt"),
     "emptied": N_("emptied"),
+    "opened with the code": N_("opened with the code"),
+    "wrong code": N_("wrong code"),
+    "opening closed": N_("closed for a while after wrong codes"),
+    "erased": N_("erased"),
     "notice carried": N_("message sent"),
     "notice failed": N_("message failed"),
     # locks
