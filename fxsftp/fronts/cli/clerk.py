@@ -226,6 +226,12 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     return made
 
 
+def show_rows(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """A table, and nothing at all when there is nothing in it."""
+    if rows:
+        show(table(columns, rows))
+
+
 def sheet(facts: Iterable[tuple[str, object]]) -> Table:
     """What is known of one thing; what is empty is left out."""
     made = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)

@@ -169,7 +169,10 @@ def _outgoing(stage: Stage, source: Path | None) -> Path:
             f"{source} needs {clerk.amount(COPIES * size + SPARE)} in {stage.folder.parent} on its way, and there are "
             f"{clerk.amount(free)}. TMPDIR=/another/folder chooses another one."
         )
-    there = stage.folder / "kari" / (_UNSAFE.sub("-", source.name) or "file")
+    name = _UNSAFE.sub("_", source.name[-_LONG:])
+    if stage.exchange.policy.is_partial(name) or stage.exchange.policy.is_litter(name):
+        raise Ended(f"{name} has a name that says it is not to be sent, and never leaves. Choose another file.")
+    there = stage.folder / "kari" / name
     there.symlink_to(source.absolute())
     return there
 

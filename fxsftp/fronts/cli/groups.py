@@ -40,11 +40,9 @@ def list_groups(clerk_: Clerk, as_json: bool) -> None:
     if as_json:
         clerk.show_json([facts(made, members) for made, members in groups])
         return
-    clerk.show(
-        clerk.table(
-            ("Address", "Name", "=Delivery", ">Members"),
-            [(made.email, made.name, made.delivery or "by policy", len(members)) for made, members in groups],
-        )
+    clerk.show_rows(
+        ("Address", "Name", "=Delivery", ">Members"),
+        [(made.email, made.name, made.delivery or "by policy", len(members)) for made, members in groups],
     )
 
 

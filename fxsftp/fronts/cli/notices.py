@@ -27,25 +27,23 @@ def list_notices(clerk_: Clerk, state: str | None, as_json: bool) -> None:
     if as_json:
         clerk.show_json([facts(each) for each in found])
         return
-    clerk.show(
-        clerk.table(
-            ("=Notice", "=Made", "=Way", "=What", "To", "=Shipment", "=State", ">Attempts", "=Next", "Reason"),
-            [
-                (
-                    each.id,
-                    clerk.when(each.made),
-                    each.way,
-                    each.kind,
-                    each.address,
-                    each.shipment_id or "",
-                    each.state,
-                    each.attempts,
-                    clerk.when(each.due) if each.state == "due" else "",
-                    each.reason,
-                )
-                for each in found
-            ],
-        )
+    clerk.show_rows(
+        ("=Notice", "=Made", "=Way", "=What", "To", "=Shipment", "=State", ">Attempts", "=Next", "Reason"),
+        [
+            (
+                each.id,
+                clerk.when(each.made),
+                each.way,
+                each.kind,
+                each.address,
+                each.shipment_id or "",
+                each.state,
+                each.attempts,
+                clerk.when(each.due) if each.state == "due" else "",
+                each.reason,
+            )
+            for each in found
+        ],
     )
 
 

@@ -34,24 +34,22 @@ def list_shipments(clerk_: Clerk, state: str | None, as_json: bool) -> None:
     if as_json:
         clerk.show_json([sent.as_json() for sent in found])
         return
-    clerk.show(
-        clerk.table(
-            ("=Shipment", "=State", "From", "To", "Subject", ">Files", ">Size", "=Sent", "=Expires"),
-            [
-                (
-                    sent.shipment.id,
-                    sent.state,
-                    sent.sender,
-                    sent.shipment.recipient,
-                    sent.shipment.subject,
-                    len(sent.files),
-                    clerk.amount(_size(sent)),
-                    clerk.when(sent.shipment.sent),
-                    clerk.when(sent.shipment.expires),
-                )
-                for sent in found
-            ],
-        )
+    clerk.show_rows(
+        ("=Shipment", "=State", "From", "To", "Subject", ">Files", ">Size", "=Sent", "=Expires"),
+        [
+            (
+                sent.shipment.id,
+                sent.state,
+                sent.sender,
+                sent.shipment.recipient,
+                sent.shipment.subject,
+                len(sent.files),
+                clerk.amount(_size(sent)),
+                clerk.when(sent.shipment.sent),
+                clerk.when(sent.shipment.expires),
+            )
+            for sent in found
+        ],
     )
 
 

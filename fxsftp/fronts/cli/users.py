@@ -105,24 +105,22 @@ def list_users(clerk_: Clerk, as_json: bool) -> None:
     if as_json:
         clerk.show_json([facts(each, keys) for each, keys in found])
         return
-    clerk.show(
-        clerk.table(
-            ("Address", "=Kind", "=Standing", "Name", "=Phone", "=Delivery", ">Keys", "=Password", "=Last seen"),
-            [
-                (
-                    each.email,
-                    each.kind,
-                    each.standing,
-                    each.name,
-                    each.phone or "",
-                    each.delivery or "by policy",
-                    len(keys),
-                    "yes" if each.has_password else "no",
-                    clerk.when(each.seen),
-                )
-                for each, keys in found
-            ],
-        )
+    clerk.show_rows(
+        ("Address", "=Kind", "=Standing", "Name", "=Phone", "=Delivery", ">Keys", "=Password", "=Last seen"),
+        [
+            (
+                each.email,
+                each.kind,
+                each.standing,
+                each.name,
+                each.phone or "",
+                each.delivery or "by policy",
+                len(keys),
+                "yes" if each.has_password else "no",
+                clerk.when(each.seen),
+            )
+            for each, keys in found
+        ],
     )
 
 
@@ -358,11 +356,9 @@ def list_keys(clerk_: Clerk, email: str, as_json: bool) -> None:
     if as_json:
         clerk.show_json([key_facts(each) for each in keys])
         return
-    clerk.show(
-        clerk.table(
-            (">Number", "=Fingerprint", "=Kind", "Use", "=Added", "Comment"),
-            [(each.id, each.fingerprint, each.kind, _use(each), clerk.when(each.added), each.comment) for each in keys],
-        )
+    clerk.show_rows(
+        (">Number", "=Fingerprint", "=Kind", "Use", "=Added", "Comment"),
+        [(each.id, each.fingerprint, each.kind, _use(each), clerk.when(each.added), each.comment) for each in keys],
     )
 
 
