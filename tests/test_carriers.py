@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import grp
 import json
 import logging
 import os
+import pwd
 import re
 import sys
 import textwrap
@@ -103,6 +105,30 @@ def test_what_its_group_may_write_to_is_refused(write, tmp_path):
     path.chmod(0o775)
     with pytest.raises(HookUnusable, match=f"chmod g-w {path}"):
         find("mail", "test", [tmp_path], strict=True)
+
+
+@pytest.mark.parametrize(
+    ("uid", "gid", "members", "others", "is_own"),
+    [
+        (1000, 1000, [], [], True),  # a desktop's user and the group of the same name
+        (1000, 1000, ["ann"], [], True),
+        (1000, 1000, ["ann", "bob"], [], False),
+        (1000, 1000, [], [1000], False),  # bob has it for his first group
+        (1000, 100, [], [], False),  # not her own first group
+        (0, 0, [], [], False),  # root needs no such comfort
+        (4711, 4711, [], [], False),  # nobody knows this user
+    ],
+)
+def test_a_group_is_the_owners_own_only_when_nobody_else_is_in_it(uid, gid, members, others, is_own, monkeypatch):
+    def user(name, uid, gid):
+        return pwd.struct_passwd((name, "x", uid, gid, "", "/", "/bin/sh"))
+
+    users = [user("root", 0, 0), user("ann", 1000, 1000), *(user("bob", 1001, group) for group in others)]
+    known = {user.pw_uid: user for user in users}
+    monkeypatch.setattr(pwd, "getpwall", lambda: users)
+    monkeypatch.setattr(pwd, "getpwuid", known.__getitem__)
+    monkeypatch.setattr(grp, "getgrgid", lambda gid: grp.struct_group(("group", "x", gid, members)))
+    assert carriers._is_own_group(uid, gid) is is_own
 
 
 @pytest.mark.parametrize("depth", [1, 2])
