@@ -62,7 +62,8 @@ QUIET = {
 }  # seconds; who has 60 today?
 
 _CODE = re.compile(r"\b[0-9a-z]{4}(?:-[0-9a-z]{4}){3}\b")
-_UNSAFE = re.compile(r"[^\w .,+=@()-]|^[.-]|[ .]$")  # of a file's name, for sftp's own quoting and for Windows
+_UNSAFE = re.compile(r"[^\w .,+=@()-]|^[ .-]|[ .]$")  # in a name: for sftp's quoting and options, and for Windows
+_LONG = 60  # letters of a name; with four bytes for each and .age behind them they fit into 255
 
 T = TypeVar("T")
 
