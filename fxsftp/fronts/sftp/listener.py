@@ -21,6 +21,7 @@ import asyncssh
 from fxsftp.domain.model import User
 from fxsftp.fronts.desk import Desk
 from fxsftp.fronts.sftp.commands import CommandSession
+from fxsftp.fronts.sftp.overrides import hush, mend
 from fxsftp.fronts.sftp.rooms import Rooms
 from fxsftp.fronts.sftp.session import SftpSession
 
@@ -232,10 +233,7 @@ class Guest(asyncssh.SSHServer):
             conn.disconnect(asyncssh.DISC_TOO_MANY_CONNECTIONS, reason)
             return
         self._house.guests.add(self)
-        # asyncssh takes no notice when its line is full; a client with an endless window (PuTTY's) that does
-        # not read would have us keep for it whatever it asks for.
-        conn.pause_writing = self._choke  # type: ignore[method-assign]
-        conn.resume_writing = self._unchoke  # type: ignore[method-assign]
+        mend(conn, self._choke)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """They have left."""
@@ -348,15 +346,10 @@ class Guest(asyncssh.SSHServer):
         self._conn.disconnect(asyncssh.DISC_BY_APPLICATION, reason)
         return asyncio.ensure_future(self._conn.wait_closed())
 
-    def _choke(self) -> None:
-        self._is_choked = True
+    def _choke(self, is_choked: bool) -> None:
+        self._is_choked = is_choked
         for door in self._doors:
-            door.choke(True)
-
-    def _unchoke(self) -> None:
-        self._is_choked = False
-        for door in self._doors:
-            door.choke(False)
+            door.choke(is_choked)
 
 
 class Door(asyncssh.SSHServerSession[bytes]):
@@ -375,6 +368,7 @@ class Door(asyncssh.SSHServerSession[bytes]):
     def connection_made(self, chan: asyncssh.SSHServerChannel[bytes]) -> None:
         """The channel is there."""
         self._chan, self._is_closing = chan, chan.is_closing
+        hush(chan)
 
     def subsystem_requested(self, subsystem: str) -> bool:
         """SFTP, and nothing else."""
