@@ -79,7 +79,12 @@ class Draft:
         return self._sealing.ahead_bytes
 
     def write(self, offset: int, data: bytes | memoryview) -> None:
-        """Take a part of the file.
+        """One WRITE that is here as a whole: `take` it, and it `wrote`."""
+        self.take(offset, data)
+        self.wrote(len(data))
+
+    def take(self, offset: int, data: bytes | memoryview) -> None:
+        """Take a part of the file, as large as the network happens to bring it.
 
         Raises AlreadySent or NotYours when there is nothing to resume, Rewritten, TooFarAhead, OverQuota
         or StoreFull; what had arrived before stays.
@@ -92,10 +97,13 @@ class Draft:
         if offset + count > self._allowance:
             raise OverQuota(self._holdings.policy.quota, self._holdings.policy.quota - self._allowance)
         self._sealing.write(offset, data)
+        self.moved = True
+
+    def wrote(self, count: int) -> None:
+        """A WRITE of `count` bytes is complete, in however many parts it was taken."""
         self._last = count
         self._writes += 1
         self._largest = max(self._largest, count)
-        self.moved = True
 
     def _decide(self, offset: int) -> int:
         if self._appends and self._base and offset < self._sealing.size:
@@ -279,6 +287,11 @@ class Litter:
     def write(self, offset: int, data: bytes | memoryview) -> None:
         """Taken for what it is."""
         self.size = max(self.size, offset + len(data))
+
+    take = write
+
+    def wrote(self, count: int) -> None:
+        """It does not matter where it was cut."""
 
     def read(self, offset: int, count: int) -> bytes:
         """Nothing was kept."""

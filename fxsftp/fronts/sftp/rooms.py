@@ -374,8 +374,11 @@ class Handle:
         raise BadHandle
 
     def write(self, offset: int, data: memoryview) -> None:  # noqa: ARG002
-        """Take `data`, which is not kept after."""
+        """Take `data`, which is not kept after, and may be a part of a WRITE only."""
         raise Forbidden("this was not opened for writing")
+
+    def wrote(self, count: int) -> None:
+        """A WRITE of `count` bytes is complete."""
 
     def entry(self) -> Entry:
         """What a listing would show now."""
@@ -405,7 +408,8 @@ class DraftHandle(Handle):
 
     def __init__(self, desk: Desk, draft: Draft | Litter) -> None:
         self._desk, self._draft = desk, draft
-        self.write = draft.write  # type: ignore[method-assign]  # each call counts here: one per 32 KiB
+        self.write = draft.take  # type: ignore[method-assign]  # each call counts here: one per 32 KiB
+        self.wrote = draft.wrote  # type: ignore[method-assign]
         self.read = draft.read  # type: ignore[method-assign]
 
     def entry(self) -> Entry:

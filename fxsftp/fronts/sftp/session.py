@@ -92,7 +92,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         self._number = 0
         self._target = _NOTHING
         self._offset = 0
-        self._left = 0
+        self._count = self._left = 0
         self._skip = 0  # bytes of a packet to be passed over
         self._fault: Exception | None = None
         self._has_trailed = False
@@ -209,7 +209,8 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
             log.info("%s: bytes after the data of a WRITE, passed over", self._rooms.user.email)
         self._target = self._handles.get(data[at + 13 : at + 13 + size], _NOTHING)
         self._fault = BadHandle() if self._target is _NOTHING else None
-        self._number, self._offset, self._left, self._skip = number, offset, count, surplus
+        self._number, self._offset, self._skip = number, offset, surplus
+        self._count = self._left = count
         self._has_written = True
         if not count:
             self._end_write()
@@ -238,6 +239,8 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         if self._fault:
             self._say(self._refusal(self._number, "WRITE", self._fault))
         else:
+            if self._count:
+                self._target.wrote(self._count)
             self._say(wire.status(self._number, Status.OK))
         self._target, self._fault = _NOTHING, None
 
