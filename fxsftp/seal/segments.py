@@ -126,19 +126,24 @@ class Draft:
         self._new_blob = new_blob
         self._ahead_limit = ahead_limit
         self._name = name
-        self._segments, left_out = _line_up(stored, file_key)
-        self.dropped += _blobs(left_out)
+        self._result: Sealed | None = None
+        self._take_up(stored)
+
+    def _take_up(self, stored: Sequence[Stored]) -> None:
+        taken = [_Segment.take_up(one, self._file_key) for one in stored]
+        self._closed = [segment for segment in taken if segment.was_sealed]  # what counts until the next CLOSE
+        self._segments = _line_up(taken)
+        self._drop(segment for segment in taken if segment not in self._segments)
         self._next = self._segments[-1].stop if self._segments else 0  # chunks in blobs; the tail is chunk _next
         self._tail = bytearray()
         self._have = 0  # bytes of the tail
-        self._ahead: list[tuple[int, bytes]] = []  # what came ahead, in order, without overlap
+        if self._stored_tail is not None:
+            self._load(self._stored_tail)
         self._hash = hashlib.sha256() if self._next == 0 else None  # of the chunks in blobs
         self._seen = (-1, b"")  # the chunk unsealed last
-        self._result: Sealed | None = None
+        self._ahead: list[tuple[int, bytes]] = []  # what came ahead, in order, without overlap
         self.ahead_bytes = 0
         """How many bytes beyond the frontier are held in memory."""
-        if self._segments and self._segments[-1].final is not None:
-            self._load(self._segments[-1].final)
 
     # ---- what is there
 
@@ -159,8 +164,9 @@ class Draft:
 
     @property
     def stored(self) -> tuple[Stored, ...]:
-        """The segments this draft consists of at this moment."""
-        return tuple(segment.stored() for segment in self._segments)
+        """What is to be kept of this draft at this moment, in the order in which it was begun."""
+        begun = [segment for segment in self._segments if not segment.was_sealed]
+        return tuple(segment.stored() for segment in self._closed + begun)
 
     def read(self, offset: int, count: int) -> bytes:
         """Return what was written, up to the frontier, or raise Forged."""
@@ -306,7 +312,8 @@ class Draft:
             if self._ahead:
                 raise Gap(self._name, self.size)
             self._result = self._seal()
-            self._tail = bytearray()
+            replaced = [segment for segment in self._closed if segment not in self._segments]
+            self.dropped += [segment.blob for segment in replaced if segment.small is None]
         return self._result
 
     def _seal(self) -> Sealed:
@@ -321,8 +328,7 @@ class Draft:
             return Sealed(self.size, digest, small=sealer.nonce + sealer.seal(tail, last=True))
         if not is_stored:
             self._growing().append(tail, last=True)
-        for segment in self._segments:
-            segment.sync()
+        self.sync()
         pieces = tuple(segment.stored(sealed=True) for segment in self._segments)
         if len(pieces) == 1:
             return Sealed(self.size, digest, small=pieces[0].small, blob=pieces[0].blob)
@@ -335,16 +341,19 @@ class Draft:
         digest.update(tail)
         return digest.hexdigest()
 
+    def sync(self) -> None:
+        """Make durable what lies in blobs."""
+        for segment in self._segments:
+            segment.sync()
+
     def suspend(self) -> tuple[Stored, ...]:
         """Make durable what lies in blobs and return it, so that a later session can take it up.
 
-        The tail and what came ahead are given up: a client resumes where stat says, at `flushed`.
+        The tail and what came ahead are given up: `size` says from here on what a later session finds.  A file that
+        was closed before, and then only cut, is again what it was at that CLOSE.
         """
-        self._ahead, self.ahead_bytes = [], 0
-        self._have = len(self._stored_tail or b"")
-        for segment in self._segments:
-            segment.end()
-            segment.sync()
+        self.sync()
+        self._take_up(self.stored)
         return self.stored
 
     # ---- segments
@@ -372,15 +381,18 @@ class Draft:
         return self._seen[1]
 
     def _drop_from(self, start: int) -> None:
-        """Forget what segments hold from this chunk on."""
+        """Forget what segments hold from this chunk on.  What was closed stays where it is."""
         place = bisect_left(self._segments, start, key=lambda segment: segment.start)
         gone = self._segments[place:]
         del self._segments[place:]
-        self.dropped += _blobs(gone)
+        self._drop(gone)
         for segment in reversed(gone):
             segment.shorten(segment.start)  # to nothing, so that it can't come back should its row outlive it
         if self._segments:
             self._segments[-1].shorten(start)
+
+    def _drop(self, segments: Iterable[_Segment]) -> None:
+        self.dropped += [segment.blob for segment in segments if not segment.was_sealed]
 
 
 # ---- bodies in pieces ------------------------------------------------------------------------------
@@ -388,7 +400,7 @@ class Draft:
 
 def pieces_reader(pieces: Sequence[Stored], file_key: bytes) -> ChunkReader:
     """Return a reader of a sealed body that still lies in pieces, or raise Forged when it is not whole."""
-    segments, _ = _line_up(pieces, file_key)
+    segments = _line_up(_Segment.take_up(piece, file_key) for piece in pieces)
     if not segments or segments[-1].final is None:
         raise Forged("its end is missing")
 
@@ -508,10 +520,6 @@ class _Segment:
             self._chunks = Chunks(self.blob.read, self._file_key)
         return self._chunks.run(index - self.start, count)
 
-    def end(self) -> None:
-        """Let nothing be appended any more."""
-        self._sealer = None
-
     def shorten(self, stop: int) -> None:
         """Keep only the chunks before this one, and let nothing be appended any more."""
         self._sealer = self.final = None
@@ -580,34 +588,24 @@ class _Small:
         raise NotImplementedError
 
 
-def _blobs(segments: Iterable[_Segment]) -> list[Blob]:
-    return [segment.blob for segment in segments if segment.small is None]
-
-
-def _line_up(stored: Iterable[Stored], file_key: bytes) -> tuple[list[_Segment], list[_Segment]]:
-    """Return the segments that together are the file so far, and those that are left out.
-
-    Nothing is cut: another look at the same blobs finds the same.
-    """
+def _line_up(taken: Iterable[_Segment]) -> list[_Segment]:
+    """Return the segments that together are the file so far.  Nothing is cut: who looks again finds the same."""
     line: list[_Segment] = []
-    left_out: list[_Segment] = []
-    for one in stored:
-        newer = _Segment.take_up(one, file_key)
+    for newer in taken:
         is_empty = newer.count == 0 and newer.final is None
         if is_empty or newer.start > (line[-1].stop if line else 0):
             if newer.was_sealed:
                 raise Forged("a part of it is missing")
-            left_out.append(newer)
             continue
         while line and line[-1].start >= newer.start:
-            left_out.append(line.pop())
+            line.pop()
         if line:
             line[-1].count = newer.start - line[-1].start
             line[-1].final = None
         line.append(newer)
     if line and line[-1].was_sealed and line[-1].final is None:
         raise Forged("its end is missing")
-    return line, left_out
+    return line
 
 
 # ---- parts that came ahead -------------------------------------------------------------------------

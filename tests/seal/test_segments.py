@@ -126,6 +126,7 @@ def test_the_same_buffer_may_serve_for_every_write() -> None:
 def test_finishing_twice_gives_the_same_answer() -> None:
     draft = put(begin(), 100_000)
     assert draft.finish() is draft.finish()
+    assert draft.read(0, 1 << 20) == TEXT[:100_000]
 
 
 def test_nothing_is_written_after_the_end() -> None:
@@ -312,6 +313,7 @@ def test_a_suspended_draft_says_what_is_left_of_it() -> None:
     draft.write(8 * CHUNK, b"ahead")
     draft.suspend()
     assert (draft.size, draft.end, draft.flushed, draft.ahead_bytes) == (2 * CHUNK, 2 * CHUNK, 2 * CHUNK, 0)
+    assert opened(put(draft, 4 * CHUNK, start=draft.size).finish()) == TEXT[: 4 * CHUNK]
 
 
 @pytest.mark.parametrize("torn", [1, 16, 65551, SEALED_CHUNK])
@@ -396,6 +398,22 @@ def test_a_closed_file_stays_as_it_was_until_the_next_close() -> None:
     ):
         befalls(begin(shelf, rows))
         assert begin(shelf, rows).read(0, 1 << 20) == TEXT[: 4 * CHUNK + 9]
+
+
+def test_what_was_closed_is_dropped_at_the_next_close_and_not_before() -> None:
+    """Even when it lies in pieces, and a session that cut it is suspended."""
+    shelf = Shelf()
+    content = TEXT[: 5 * CHUNK]
+    rows = list(in_pieces(shelf, 3 * CHUNK, 5 * CHUNK).pieces)
+    draft = begin(shelf, rows)
+    draft.truncate(100)
+    rows = list(draft.suspend())
+    assert (draft.size, draft.dropped) == (len(content), [])
+    draft = begin(shelf, rows)
+    assert draft.read(0, 1 << 20) == content
+    draft.truncate(100)
+    assert draft.finish().small is not None
+    assert draft.dropped == shelf.blobs
 
 
 def test_a_closed_file_that_does_not_verify_is_not_taken_for_a_shorter_one() -> None:
