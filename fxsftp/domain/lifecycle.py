@@ -83,7 +83,7 @@ SHIPMENTS: Sequence[Step[ShipmentState]] = (
 
 DELIVERIES: Sequence[Step[DeliveryState]] = (
     Step((_D.WAITING,), "open", _D.OPENED, "the first byte was read, or the code was given"),
-    Step((_D.WAITING, _D.OPENED), "collect", _D.COLLECTED, "every file's whole range was sent; the sender hears of it"),
+    Step((_D.OPENED,), "collect", _D.COLLECTED, "every file's whole range was sent; the sender hears of it"),
     Step((_D.WAITING, _D.OPENED, _D.COLLECTED), "remove", _D.REMOVED, "the recipient removes it"),
     Step((_D.WAITING, _D.OPENED, _D.COLLECTED, _D.SUSPENDED), "recall", _D.RECALLED, "the sender recalls it"),
     Step((_D.WAITING, _D.OPENED, _D.COLLECTED, _D.SUSPENDED), "expire", _D.EXPIRED, "its time is over"),

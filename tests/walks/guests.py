@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 DEADLINE = 60  # seconds; what is waited for takes a fraction of one
+SLOW = "8000"  # kbit/s
 SHIPMENT = re.compile(r"[0-9a-hjkmnp-tv-z]{4}-[0-9a-hjkmnp-tv-z]{4}")
 
 
@@ -92,16 +93,27 @@ class Guest:
         said = self._must(self.sftp(f"ls -1 {quoted(remote)}" if remote else "ls -1"))
         return [line.rpartition("/")[2].strip() for line in said.out.splitlines() if not line.startswith("sftp>")]
 
-    def start(self, *lines: str, slowly: bool = False) -> subprocess.Popen[bytes]:
-        """The same as `sftp`, running; `slowly` at 1 MB a second, so that there is time to cut it short."""
-        client = subprocess.Popen(
-            ["sftp", *(["-l", "8000"] if slowly else []), *self._batch()],
-            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=self.home,
-        )  # fmt: skip
+    def start(self, *lines: str, slowly: bool = False, stays: bool = False) -> subprocess.Popen[bytes]:
+        """The same as `sftp`, running; `slowly` at 1 MB a second, so that there is time to cut it short.
+
+        One that `stays` waits for more lines after these.
+        """
+        client = self._start(["sftp", *(["-l", SLOW] if slowly else []), *self._batch()])
         assert client.stdin
         client.stdin.write("\n".join([*lines, ""]).encode())
         client.stdin.flush()
+        if not stays:
+            client.stdin.close()
         return client
+
+    def start_scp(self, *words: str) -> subprocess.Popen[bytes]:
+        """The same as `scp`, running slowly."""
+        given = [word.replace("exchange:", "127.0.0.1:") for word in words]
+        return self._start(["scp", "-l", SLOW, *self._options("-P"), *given])
+
+    def _start(self, command: list[str]) -> subprocess.Popen[bytes]:
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        return subprocess.Popen(command, stdin=subprocess.PIPE, cwd=self.home, env=self._env(), **quiet)
 
     # ---- what goes into them
 
@@ -134,6 +146,12 @@ class Guest:
         return ["-F", "/dev/null", port, str(self._exchange.port), *key, *_each("-o", said)]
 
     def _run(self, command: list[str], stdin: bytes = b"") -> Ran:
+        ran = subprocess.run(
+            command, input=stdin, capture_output=True, env=self._env(), cwd=self.home, timeout=DEADLINE
+        )
+        return Ran(ran.returncode, ran.stdout.decode("utf-8", "replace"), ran.stderr.decode("utf-8", "replace"))
+
+    def _env(self) -> dict[str, str]:
         env = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL") if name in os.environ}
         env |= {"HOME": str(self.home)}
         if self.password:
@@ -141,8 +159,7 @@ class Guest:
             asks.write_text(f"#!/bin/sh\necho {shlex.quote(self.password)}\n")
             asks.chmod(0o700)
             env |= {"SSH_ASKPASS": str(asks), "SSH_ASKPASS_REQUIRE": "force"}
-        ran = subprocess.run(command, input=stdin, capture_output=True, env=env, cwd=self.home, timeout=DEADLINE)
-        return Ran(ran.returncode, ran.stdout.decode("utf-8", "replace"), ran.stderr.decode("utf-8", "replace"))
+        return env
 
     def _must(self, ran: Ran) -> Ran:
         assert ran.status == 0, ran.said
