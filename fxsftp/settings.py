@@ -284,7 +284,7 @@ class Settings(BaseSettings):
             "state": str(self.state),
             "credentials": str(self.credentials),
         }
-        return shared | self.hook.get(program, {})
+        return self.hook.get(program, {}) | shared
 
     def _owners(self) -> set[int]:
         owners = {0, os.geteuid()}

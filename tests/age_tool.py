@@ -9,13 +9,13 @@ import select
 import shutil
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
 DEADLINE = 60  # seconds; age's own scrypt takes about one
-_PROMPT = re.compile(r"passphrase[^\n]*: \Z")
+_PROMPT = re.compile(r"(?:passphrase|[Cc]ode)[^\n]*: \Z")
 
 
 class AgeRefused(Exception):
@@ -40,10 +40,22 @@ def age(*arguments: str, answers: Sequence[str] = ()) -> str:
     """Run `age` on a terminal of its own, answer what it asks, and return what it showed."""
     if shutil.which("age") is None:
         pytest.skip("age is not installed")
+    return on_a_terminal(["age", *arguments], answers=answers)
+
+
+def on_a_terminal(
+    command: Sequence[str],
+    *,
+    answers: Sequence[str] = (),
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> str:
+    """Run a program that asks on its terminal, answer what it asks, and return what it showed."""
     ours, its = pty.openpty()
     try:
-        # setsid makes the pty the controlling terminal, which is the one that age opens as /dev/tty.
-        program = subprocess.Popen(["setsid", "--ctty", "--wait", "age", *arguments], stdin=its, stdout=its, stderr=its)
+        # setsid makes the pty the controlling terminal, which is what programs open as /dev/tty.
+        alone = ["setsid", "--ctty", "--wait", *command]
+        program = subprocess.Popen(alone, stdin=its, stdout=its, stderr=its, cwd=cwd, env=env)
         os.close(its)
         shown = _converse(ours, list(answers))
         if program.wait(DEADLINE) != 0:

@@ -1,0 +1,90 @@
+"""Every command that the README shows is run, as it stands there, by a shell."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.age_tool import on_a_terminal
+from tests.house import ANN, KARI, House
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def commands(section: str) -> list[str]:
+    """The lines after `$ ` in the console blocks of one section."""
+    text = README.partition(f"## {section}\n")[2].partition("\n## ")[0]
+    blocks = re.findall(r"```console\n(.*?)```", text, re.DOTALL)
+    return [line.removeprefix("$ ") for block in blocks for line in block.splitlines() if line.startswith("$ ")]
+
+
+def environment(home: Path) -> dict[str, str]:
+    """A clean one, in which `fxsftp` is this checkout's."""
+    return {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(home), "LANG": "C.UTF-8"}
+
+
+def test_the_admins_commands_run(tmp_path: Path) -> None:
+    """From nothing to an exchange with users, a group and a look at how it is."""
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "ann"], check=True)
+    lines = commands("As an admin")
+    assert len(lines) >= 8
+    script = "set -e\n" + "\n".join(line for line in lines if line != "fxsftp doctor")
+    ran = subprocess.run(["sh", "-c", script], cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert "ann@firm.example" in ran.stdout
+    doctor = subprocess.run(
+        ["sh", "-c", "fxsftp doctor"], cwd=tmp_path, capture_output=True, text=True,
+        env=environment(tmp_path) | {"FXSFTP_SETTINGS": "exchange/fxsftp.toml"},
+    )  # fmt: skip
+    assert doctor.returncode in (0, 1), doctor.stderr  # it looks at this machine, and may find something
+
+
+def test_the_partners_commands_run(house: House, tmp_path: Path) -> None:
+    """ann sends a report, and opens the one that kari sent her."""
+    kari, ann = house.kari(), house.ann()
+    key = house.key_for(ANN)
+    house.put(kari, f"/outbox/{ANN}/Ref 23-4567/report.csv", b"a;b\n1;2\n")
+    house.exchange.outbox.session_ended("s1", house.clock())
+    house.settle()
+    shipment = house.inbox(ann)[0].split("_")[1]
+    code = house.code(shipment, ann)
+    profile = tmp_path / ".config" / "fxsftp" / "partner.toml"
+    profile.parent.mkdir(parents=True)
+    profile.write_text(f'[exchange]\nhost = "127.0.0.1"\nport = {house.port}\nuser = "{ANN}"\nkey = "{key}"\n')
+    (tmp_path / "report.csv").write_bytes(b"x;y\n")
+    host_key = (house.folder / "ssh_host_ed25519_key.pub").read_text()
+    (tmp_path / ".ssh").mkdir(mode=0o700)
+    (tmp_path / ".ssh" / "known_hosts").write_text(f"[127.0.0.1]:{house.port} {host_key}")
+
+    send, fetch, opens = commands("As a partner")
+    for line in (send, fetch):
+        ran = subprocess.run(
+            ["sh", "-c", line], cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True
+        )
+        assert ran.returncode == 0, ran.stderr
+    on_a_terminal(["sh", "-c", opens], answers=[code], cwd=tmp_path, env=environment(tmp_path))
+
+    [opened] = tmp_path.glob("received/*/report.csv")
+    assert opened.read_bytes() == b"a;b\n1;2\n"
+    house.settle()
+    assert len(house.inbox(house.exchange.people.find(KARI))) == 1
+
+
+@pytest.mark.parametrize("target", ["demo", "test"])
+def test_the_two_commands_are_there(target: str) -> None:
+    """`make demo` and `make test` are targets of the Makefile."""
+    assert f"    make {target} " in README
+    ran = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_every_page_that_the_readme_names_is_there() -> None:
+    """No link leads nowhere."""
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
