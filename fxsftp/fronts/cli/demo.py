@@ -79,7 +79,8 @@ class Ended(Exception):
 @pass_clerk
 def demo(clerk_: Clerk, once: bool, source: Path | None, port: int) -> None:
     """Show one file on its way: dropped, sealed, announced, fetched, opened, receipted."""
-    signal.signal(signal.SIGTERM, _end_cleanly)
+    for name in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(name, _end_cleanly)  # as Ctrl-C does: nobody else would end the exchange
     try:
         with _stage(clerk_, port) as stage:
             _walk(stage, source)
@@ -250,6 +251,8 @@ def _stage(clerk_: Clerk, port: int) -> Iterator[Stage]:
     try:
         clerk_.wiring.found(folder, demo=True, sftp_port=port, institution="Statistics of Examples")
         settings = clerk_.wiring.load(_shortened(folder / "fxsftp.toml"))
+        if not settings.state.is_relative_to(folder) or not settings.exchange.demo or settings.sftp.port != port:
+            raise Ended("FXSFTP_… variables of another exchange are set. Unset them for the demo.")
         exchange = clerk_.wiring.exchange(settings)
         try:
             stage = Stage(clerk_, settings, folder, port, exchange)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import socket
 from collections.abc import Callable, Iterator
@@ -18,6 +19,8 @@ from fxsftp.exchange import Exchange
 from fxsftp.fronts.cli import clerk
 from fxsftp.fronts.cli.clerk import Clerk, leaf, pass_clerk, say
 from fxsftp.settings import USUAL, Settings
+
+log = logging.getLogger("fxsftp.cli")
 
 LITTLE = 1 << 30  # bytes of free disk; below that one larger shipment may be one too many
 SERVICES = click.Choice(["sftp", "courier", "sweep"])
@@ -41,7 +44,15 @@ def init(clerk_: Clerk, folder: Path | None, demo: bool, port: int, institution:
 @pass_clerk
 def serve(clerk_: Clerk, only: str | None) -> None:
     """Serve until told to stop."""
-    click.get_current_context().exit(clerk_.wiring.serve(clerk_.settings(), only))
+    settings = clerk_.settings()
+    try:
+        status = clerk_.wiring.serve(settings, only)
+    except (FxError, OSError):
+        raise  # says why in one line
+    except Exception:
+        log.exception("%s ended in an unforeseen way", only or "the exchange")  # nobody sits here to look twice
+        status = clerk.REFUSED
+    click.get_current_context().exit(status)
 
 
 @leaf("sweep")

@@ -124,5 +124,14 @@ def test_a_file_that_would_never_leave_is_one_sentence(tmp_path: Path) -> None:
     assert done.stderr.startswith("fxsftp demo: report.tmp has a name")
 
 
+def test_a_real_exchange_in_the_environment_is_left_alone(tmp_path: Path) -> None:
+    """A variable that names another state folder outranks the demo's own settings, so the demo won't begin."""
+    real = tmp_path / "real"
+    done = demo("--once", "--port", "0", tmp=tmp_path, FXSFTP_EXCHANGE__STATE=str(real))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "Unset them for the demo" in done.stderr
+    assert not real.exists()
+
+
 def test_a_folder_instead_of_a_file_is_wrong_usage(tmp_path: Path) -> None:
     assert demo("--once", "--file", str(tmp_path), tmp=tmp_path).returncode == 2

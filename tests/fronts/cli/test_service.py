@@ -203,6 +203,16 @@ def test_serve_ends_with_the_status_of_what_it_served(house: House, only: str | 
     assert asked == [(house.folder / "fxsftp.toml", only)]
 
 
+def test_a_service_that_breaks_leaves_its_trace_in_the_log(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    def broken(settings: Settings, service: str | None) -> int:
+        raise KeyError("in the engine room")
+
+    words = ["serve", "--only", "courier", "--settings", str(house.folder / "fxsftp.toml")]
+    assert CliRunner().invoke(wired(serve=broken), words).exit_code == 1
+    assert "courier ended in an unforeseen way" in caplog.text
+    assert "in the engine room" in caplog.text
+
+
 # ---- doctor --------------------------------------------------------------------------------------
 
 
@@ -299,6 +309,6 @@ def test_what_can_not_be_taken_back_is_asked_first(people: Admin, house: House) 
     status, _ = typed(words, [("Remove ann@firm.example?", "n")])
     assert status == 1
     assert house.exchange.people.find(ANN)
-    status, _ = typed([*words, "--yes"], [])
-    assert status == 0
+    status, shown = typed(words, [("Remove ann@firm.example?", "y")])
+    assert (status, "ann@firm.example removed" in shown) == (0, True), shown
     assert people.json("user", "list")[0]["email"] != ANN
