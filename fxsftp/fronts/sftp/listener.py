@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncssh
 
+from fxsftp.domain import ids
 from fxsftp.domain.model import User
 from fxsftp.fronts.desk import Desk
 from fxsftp.fronts.sftp.commands import CommandSession
@@ -78,7 +79,8 @@ class Terms:
     keepalive_tries: int = 3
     idle: float = 1800  # without a request
     connections: int = 12  # of one user at a time: rclone with its defaults uses them all
-    all_connections: int = 100  # of everybody, known or not
+    all_connections: int = 100  # of all users together
+    strangers: int = 100  # connections that have not logged in yet, so that they can't keep out those who may
     channels: int = 10  # on one connection, as OpenSSH's MaxSessions
     check: float = 5  # how often it is looked whether those who are here still may be
     banner: str = ""  # shown before log-in
@@ -148,10 +150,6 @@ class Listener:
         """The port that was got, where 0 was asked for."""
         return self._acceptor.get_port()
 
-    def connections_of(self, user: User) -> int:
-        """How many connections of `user` there are."""
-        return sum(guest.user is not None and guest.user.id == user.id for guest in self.guests)
-
     # ---- leaving
 
     async def revoke(self, user_id: int) -> None:
@@ -220,6 +218,7 @@ class Guest(asyncssh.SSHServer):
         self.proof = ""  # the key that was logged in with
         self._here_since = asyncio.get_running_loop().time()
         self._proven: User | None = None
+        self._refusal = "Log in first."
         self._tries = self._keys = 0
         self._is_choked = False
         self._doors: list[Door] = []
@@ -227,10 +226,9 @@ class Guest(asyncssh.SSHServer):
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         """Someone has connected."""
         self._conn = conn
-        if len(self._house.guests) >= self._terms.all_connections:
-            reason = "The exchange has as many connections as it can serve. Try again in a moment."
-            log.warning("%s refused: %s", self._peer, reason)
-            conn.disconnect(asyncssh.DISC_TOO_MANY_CONNECTIONS, reason)
+        if sum(guest.user is None for guest in self._house.guests) >= self._terms.strangers:
+            log.warning("%s turned away: too many have connected and not logged in", self._peer)
+            conn.abort()
             return
         self._house.guests.add(self)
         mend(conn, self._choke)
@@ -282,7 +280,7 @@ class Guest(asyncssh.SSHServer):
         user = await self._desk.ask_slowly(people.check_password, username.casefold(), password, self._desk.now())
         self._proven, self.proof = user, ""
         if not user:
-            log.info("wrong password for %r from %s", username, self._peer)
+            log.info("wrong password for %r from %s", ids.redacted(username[:80]), self._peer)
             if self._tries >= self._terms.tries:
                 raise self._enough("Too many wrong passwords. Connect again to go on.")
         return user is not None
@@ -296,13 +294,19 @@ class Guest(asyncssh.SSHServer):
         user = self._proven
         if not user:
             raise self._enough("Log in again.")
-        if self._house.connections_of(user) >= self._terms.connections:
-            reason = f"You have {self._terms.connections} connections here, and more are not served. Close one first."
-            log.warning("%s refused: %s", user.email, reason)
-            raise asyncssh.DisconnectError(asyncssh.DISC_TOO_MANY_CONNECTIONS, reason)
+        users = [guest.user.id for guest in self._house.guests if guest.user]
+        if users.count(user.id) >= self._terms.connections:
+            raise self._too_many(f"You have {self._terms.connections} connections here, and more are not served.")
+        if len(users) >= self._terms.all_connections:
+            raise self._too_many("The exchange has as many connections as it can serve. Try again in a moment.")
         self.user = user
         self._desk.see_to(self._desk.ask(self._desk.exchange.people.came_in, user, self._desk.now()))
         log.info("%s logged in from %s with %s", user.email, self._peer, self._client)
+
+    def _too_many(self, reason: str) -> asyncssh.DisconnectError:
+        self._refusal = reason
+        log.warning("%s refused: %s", self._peer, reason)
+        return asyncssh.DisconnectError(asyncssh.DISC_TOO_MANY_CONNECTIONS, reason)
 
     @property
     def _peer(self) -> str:
@@ -310,14 +314,15 @@ class Guest(asyncssh.SSHServer):
 
     @property
     def _client(self) -> str:
-        return str(self._conn.get_extra_info("client_version", "?"))
+        version = str(self._conn.get_extra_info("client_version", "?"))
+        return "".join(letter for letter in version if letter.isprintable())
 
     # ---- what they may ask for
 
     def session_requested(self) -> Door:
         """A channel: SFTP or a command."""
-        if not self.user:
-            raise asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, "Log in first.")
+        if not self.user:  # a client may ask for this before it hears that it was disconnected
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, self._refusal)
         self._doors = [door for door in self._doors if not door.is_gone]
         open_doors = sum(door.is_open for door in self._doors)
         # What we have closed a client should close too; the few that it may leave so count a quarter.

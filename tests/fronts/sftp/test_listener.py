@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from dataclasses import replace
+from typing import Any
 
 import asyncssh
 import pytest
@@ -102,6 +104,25 @@ def test_twelve_connections_are_served_and_the_next_is_told_why_not(door: Door) 
     asyncio.run(walk())
 
 
+def test_strangers_cannot_keep_out_and_a_full_house_says_so(door: Door) -> None:
+    """So many may stand at the door without logging in; so many may be inside; both limits hold for themselves."""
+    usual = door.listener.terms
+
+    async def walk() -> None:
+        door.listener.terms = replace(usual, strangers=0)
+        with pytest.raises((asyncssh.Error, OSError)):
+            await door.connect(KARI)
+        door.listener.terms = replace(usual, all_connections=1)
+        async with door.raw(KARI):
+            refused = await asyncio.to_thread(door.openssh, "ssh", ANN, "127.0.0.1", "pwd")
+            assert (refused.returncode, "as many connections as" in refused.stderr) == (255, True)
+        door.until(lambda: not door.listener.guests)
+        async with door.raw(ANN):
+            pass
+
+    asyncio.run(walk())
+
+
 def test_ten_sessions_share_a_connection_and_the_next_is_told_why_not(door: Door) -> None:
     async def walk() -> None:
         async with door.connect(KARI) as conn:
@@ -151,6 +172,37 @@ def test_who_may_no_longer_be_here_is_cut_off_within_seconds(door: Door, how: st
             began = time.monotonic()
             await raw.closed()
             assert time.monotonic() - began < 8
+            assert (await other.ask(sftp.STAT, string("/"))).kind == sftp.ATTRS
+
+    asyncio.run(walk())
+
+
+def _doors(door: Door, email: str) -> list[Any]:
+    return [one for guest in door.listener.guests if guest.user and guest.user.email == email for one in guest._doors]
+
+
+def test_who_asks_nothing_for_long_is_sent_away(door: Door) -> None:
+    async def walk() -> None:
+        async with door.raw(KARI) as idle, door.raw(ANN) as other:
+            for door_ in _doors(door, KARI):  # as if the last request had been long ago
+                door_._inner.heard -= 2000
+            for guest in door.listener.guests:
+                guest._here_since -= 2000
+            assert (await other.ask(sftp.STAT, string("/"))).kind == sftp.ATTRS
+            assert door.house._loop
+            asyncio.run_coroutine_threadsafe(door.listener._look_round(), door.house._loop).result(10)
+            await idle.closed()
+            assert (await other.ask(sftp.STAT, string("/"))).kind == sftp.ATTRS
+
+    asyncio.run(walk())
+
+
+def test_who_is_revoked_leaves_and_nobody_else(door: Door) -> None:
+    async def walk() -> None:
+        async with door.raw(KARI) as gone, door.raw(ANN) as other:
+            assert door.house._loop
+            asyncio.run_coroutine_threadsafe(door.listener.revoke(door.users[KARI].id), door.house._loop).result(10)
+            await gone.closed()
             assert (await other.ask(sftp.STAT, string("/"))).kind == sftp.ATTRS
 
     asyncio.run(walk())

@@ -9,6 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fxsftp import errors
+from fxsftp.fronts.sftp.session import CODES, VERBS
+from fxsftp.fronts.sftp.wire import Kind, Status
 from tests.fronts.sftp import raw as sftp
 from tests.fronts.sftp.conftest import ANN, KARI, Door
 from tests.fronts.sftp.raw import CREATE, TRUNCATE, W, attrs, opening, packet, string, write
@@ -438,3 +441,63 @@ def test_who_does_not_read_costs_a_few_mib(door: Door, monkeypatch: pytest.Monke
     asyncio.run(walk())
 
 
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(noise=st.binary(min_size=1, max_size=4000), packets=st.integers(0, 3))
+def test_noise_ends_a_session_at_most(door: Door, noise: bytes, packets: int) -> None:
+    """Bytes that are no SFTP at all: answers or a closed channel, and the exchange serves the next."""
+
+    async def walk() -> None:
+        async with door.raw(KARI) as raw:
+            raw.send(*(packet(sftp.STAT, number, string("/outbox")) for number in range(packets)), noise)
+            raw.eof()
+            assert await raw.closed() in (0, 1)
+        async with door.raw(KARI) as raw:
+            assert (await raw.ask(sftp.STAT, string("/"))).kind == sftp.ATTRS
+
+    asyncio.run(walk())
+
+
+# ---- the tables
+
+
+def test_every_request_of_the_draft_has_its_verb() -> None:
+    """All requests of version 3, from INIT to SYMLINK; nothing under two numbers by mistake."""
+    assert set(VERBS) == {1, *range(3, 21)}
+    assert all(verb.name == Kind(kind).name for kind, verb in VERBS.items())
+
+
+def _all(kind: type[errors.FxError]) -> list[type[errors.FxError]]:
+    return [kind, *(found for one in kind.__subclasses__() for found in _all(one))]
+
+
+@pytest.mark.parametrize("kind", _all(errors.FxError), ids=lambda kind: kind.__name__)
+def test_every_refusal_has_one_code(kind: type[errors.FxError]) -> None:
+    """The branches of the error tree decide, and no error is in two rows of the table."""
+    rows = [code for branch, code in CODES if issubclass(kind, branch)]
+    assert len(rows) <= 1
+    if issubclass(kind, errors.Missing):
+        assert rows == [Status.NO_SUCH_FILE]
+    if issubclass(kind, errors.Forbidden):
+        assert rows == [Status.PERMISSION_DENIED]
+
+
+# ---- what people hear
+
+
+def test_openssh_which_hides_the_reason_gets_it_on_stderr_too(door: Door) -> None:
+    """Once, however many requests fail for it; what clients run into on their usual way is not told."""
+
+    async def walk() -> None:
+        async with door.raw(KARI, client_version="OpenSSH_9.2p1") as raw:
+            assert (await raw.ask(sftp.STAT, string("/outbox/nobody@x.example/y"))).code == sftp.NO_SUCH_FILE
+            for _ in range(3):
+                assert (await raw.open("/inbox/x.csv", W | CREATE)).code == sftp.DENIED
+            assert (await raw.ask(sftp.MKDIR, string("/outbox"), attrs())).code == sftp.FAILURE
+            assert raw.stderr == "Nothing in inbox can be changed; files to send go in outbox/name@their.example/.\r\n"
+        async with door.raw(KARI) as raw:
+            assert (await raw.open("/inbox/x.csv", W | CREATE)).code == sftp.DENIED
+            assert raw.stderr == ""
+
+    asyncio.run(walk())
