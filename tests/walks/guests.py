@@ -6,18 +6,24 @@ whoever runs the tests: no configuration, no agent, no keys of theirs.
 
 from __future__ import annotations
 
+import base64
 import itertools
 import os
 import re
 import shlex
 import subprocess
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import paramiko
+
 DEADLINE = 60  # seconds; what is waited for takes a fraction of one
+ROOT = Path(__file__).parent.parent.parent
 SLOW = "8000"  # kbit/s
 SHIPMENT = re.compile(r"[0-9a-hjkmnp-tv-z]{4}-[0-9a-hjkmnp-tv-z]{4}")
 
@@ -71,6 +77,10 @@ class Guest:
         given = [word.replace("exchange:", "127.0.0.1:") for word in words]
         return self._run(["scp", *options, *self._options("-P"), *given])
 
+    def fxsftp(self, *words: str, stdin: bytes = b"") -> Ran:
+        """The partner's own `fxsftp`."""
+        return self._run([sys.executable, "-m", "fxsftp", *words], stdin)
+
     def put(self, data: bytes, remote: str) -> Ran:
         """One file, that must arrive."""
         return self._must(self.sftp(f"put {self.file(data)} {quoted(remote)}"))
@@ -115,6 +125,23 @@ class Guest:
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         return subprocess.Popen(command, stdin=subprocess.PIPE, cwd=self.home, env=self._env(), **quiet)
 
+    @contextmanager
+    def paramiko(self) -> Iterator[paramiko.SFTPClient]:
+        """A client that programs use, and that sends names as it is given them."""
+        host_key = (self._exchange.folder / "ssh_host_ed25519_key.pub").read_text().split()[1]
+        transport = paramiko.Transport(("127.0.0.1", self._exchange.port))
+        try:
+            transport.connect(paramiko.Ed25519Key(data=base64.b64decode(host_key)))
+            if self.key:
+                transport.auth_publickey(self.email, paramiko.Ed25519Key.from_private_key_file(str(self.key)))
+            else:
+                transport.auth_password(self.email, self.password or "")
+            client = paramiko.SFTPClient.from_transport(transport)
+            assert client
+            yield client
+        finally:
+            transport.close()
+
     # ---- what goes into them
 
     def file(self, data: bytes, name: str = "") -> Path:
@@ -153,7 +180,7 @@ class Guest:
 
     def _env(self) -> dict[str, str]:
         env = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL") if name in os.environ}
-        env |= {"HOME": str(self.home)}
+        env |= {"HOME": str(self.home), "PYTHONPATH": str(ROOT)}
         if self.password:
             asks = self.home / "askpass"
             asks.write_text(f"#!/bin/sh\necho {shlex.quote(self.password)}\n")
