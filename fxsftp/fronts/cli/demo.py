@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from email import message_from_bytes
 from email import policy as mail_policy
@@ -54,12 +54,8 @@ SOON = 30.0  # seconds for what takes one or two here; a busy machine may need m
 SLOWEST = 4 << 20  # bytes a second; the slowest disk that is waited for
 SPARE = 64 << 20  # bytes of disk beside the file's copies
 COPIES = 4  # sealed here; fetched sealed, opened at home, fetched in the open by ann
-QUIET = {
-    "settle_loose": 2,
-    "settle_folder": 2,
-    "settle_connected": 4,
-    "settle_suspect": 3,
-}  # seconds; who has 60 today?
+# Seconds; usually half a minute and more, for which nobody looks at a demo.
+QUIET = {"settle_loose": 2, "settle_folder": 2, "settle_connected": 4, "settle_suspect": 3}
 
 _CODE = re.compile(r"\b[0-9a-z]{4}(?:-[0-9a-z]{4}){3}\b")
 _UNSAFE = re.compile(r"[^\w .,+=@()-]|^[ .-]|[ .]$")  # in a name: for sftp's quoting and options, and for Windows
@@ -86,6 +82,8 @@ def demo(clerk_: Clerk, once: bool, source: Path | None, port: int) -> None:
             _walk(stage, source)
             if not once:
                 _serve_on(stage)
+        if not once:
+            click.echo("\nThe exchange has ended, and its folder is gone.")
     except Ended as ended:
         _give_up(str(ended))
     except subprocess.TimeoutExpired as slow:
@@ -219,7 +217,7 @@ def _serve_on(stage: Stage) -> None:
     spool = shlex.quote(str(stage.settings.state / "spool"))
     tries = (
         (f"sftp -F {config} kari", f"cd outbox/{ANN}, put files, bye"),
-        (f"sftp -F {config} ann", "cd inbox, ls, get; cat README.txt says more"),
+        (f"sftp -F {config} ann", "cd inbox, ls, get; README.txt says more"),
         (f"ssh -F {config} kari status", "what became of kari's shipments"),
         (f"ssh -F {config} ann help", "everything else that ssh can ask"),
         (f"ls {spool}/*", "mails and SMS as they leave"),
@@ -228,11 +226,11 @@ def _serve_on(stage: Stage) -> None:
         (f"{stage.fxsftp} doctor", "what is well and what waits"),
     )
     for command, why in tries:
-        stage.screen.print(Text.assemble("  ", (command, "bold"), ("\n      " + why, "dim")))
+        stage.screen.print(Text.assemble("  ", (command, "bold")), soft_wrap=True)  # whole, so that it can be copied
+        stage.screen.print(Text(f"      {why}", style="dim"))
     try:
         stage.server.wait()
     except KeyboardInterrupt:
-        stage.screen.print("\nThe exchange has ended, and its folder is gone.")
         return
     raise Ended(f"The exchange has ended by itself.{stage.last_words()}")
 
@@ -253,18 +251,32 @@ def _stage(clerk_: Clerk, port: int) -> Iterator[Stage]:
         settings = clerk_.wiring.load(_shortened(folder / "fxsftp.toml"))
         if not settings.state.is_relative_to(folder) or not settings.exchange.demo or settings.sftp.port != port:
             raise Ended("FXSFTP_… variables of another exchange are set. Unset them for the demo.")
-        exchange = clerk_.wiring.exchange(settings)
-        try:
-            stage = Stage(clerk_, settings, folder, port, exchange)
-            try:
-                stage.open()
-                yield stage
-            finally:
-                stage.close()
-        finally:
-            exchange.close()
+        with closing(clerk_.wiring.exchange(settings)) as exchange, _served(settings, folder / "serve.log") as server:
+            stage = Stage(clerk_, settings, folder, port, exchange, server)
+            stage.furnish()
+            yield stage
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _served(settings: Settings, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The exchange's own process, which ends with the demo."""
+    command = [sys.executable, "-m", "fxsftp", "serve", "--settings", str(settings.file)]
+    with log.open("wb") as written:
+        # A session of its own: Ctrl-C is for us, and we end it then.
+        server = subprocess.Popen(  # noqa: S603 - our own interpreter and our own module
+            command, stdin=subprocess.DEVNULL, stdout=written, stderr=written, start_new_session=True
+        )
+    try:
+        yield server
+    finally:
+        server.terminate()
+        try:
+            server.wait(SOON)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
 
 
 def _free_port(port: int) -> int:
@@ -280,7 +292,7 @@ def _free_port(port: int) -> int:
 
 
 def _shortened(file: Path) -> Path:
-    """The settings with short times in them: nobody looks at a demo for minutes."""
+    """The settings with short times in them."""
     times = "".join(f'{name} = "{seconds} s"\n' for name, seconds in QUIET.items())
     file.write_text(file.read_text().replace("[exchange]\n", f"[exchange]\n{times}", 1))
     return file
@@ -295,36 +307,19 @@ class Stage:
     folder: Path
     port: int
     exchange: Exchange
+    server: subprocess.Popen[bytes]
     screen: Console = field(default_factory=lambda: Console(highlight=False))
     chapters: int = 0
 
-    def open(self) -> None:
-        """Start the exchange and wait until it answers."""
+    def furnish(self) -> None:
+        """Folders and keys for two people, and an exchange that answers."""
         for name in ("kari", "ann"):
             (self.folder / name).mkdir(mode=0o700)
             key = self.folder / name / "id_ed25519"
             self._run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(key))
         self._write_ssh_config()
-        command = [sys.executable, "-m", "fxsftp", "serve", "--settings", str(self.settings.file)]
-        with open(self.folder / "serve.log", "wb") as log:
-            # A session of its own: Ctrl-C is for us, and we end it then.
-            self.server = subprocess.Popen(  # noqa: S603 - our own interpreter and our own module
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-            )
         with self.waiting("starting the exchange"):
             self.until(self._answers, "The exchange does not answer")
-
-    def close(self) -> None:
-        """End the exchange; its processes end with it."""
-        server: subprocess.Popen[bytes] | None = getattr(self, "server", None)
-        if server is None or server.poll() is not None:
-            return
-        server.terminate()
-        try:
-            server.wait(SOON)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
 
     def _answers(self) -> bool:
         with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1) as line:
@@ -355,12 +350,10 @@ class Stage:
 
     @property
     def fxsftp(self) -> str:
-        """How the reader would say it."""
+        """How the reader can say it from any folder."""
         python = Path(sys.executable)
-        with suppress(ValueError):
-            python = python.relative_to(Path.cwd())
-        is_known = shutil.which("fxsftp") and Path(str(shutil.which("fxsftp"))).parent == Path(sys.executable).parent
-        return "fxsftp" if is_known else f"{python} -m fxsftp"
+        found = shutil.which("fxsftp")
+        return "fxsftp" if found and Path(found).parent == python.parent else f"{shlex.quote(str(python))} -m fxsftp"
 
     # ---- programs
 

@@ -59,7 +59,7 @@ def test_without_once_it_serves_until_it_is_told_to_end(tmp_path: Path) -> None:
     """It shows commands to try, and the exact ones work; Ctrl-C ends all of it, and nothing is left."""
     running = subprocess.Popen(
         [sys.executable, "-u", "-m", "fxsftp", "demo", "--port", "0"],
-        env=os.environ | {"TMPDIR": str(tmp_path), "COLUMNS": "250"},
+        env=os.environ | {"TMPDIR": str(tmp_path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
