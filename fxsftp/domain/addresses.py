@@ -10,9 +10,11 @@ from fxsftp.errors import BadAddress, BadPhone
 
 def address(text: str) -> str:
     """The user name of an address: ASCII grammar (RFC 5321's dot-string), case-folded.  Raises BadAddress."""
-    text = text.strip()
+    text = text.strip(" ")  # pasted; a line break is no slip of the mouse
     if "/" in text or "\\" in text:
         raise BadAddress(text, "it names a folder here, so it can't have a slash in it")
+    if not text.isascii():
+        raise BadAddress(text, "it has letters beyond ASCII; write its host as DNS has it, xn--…")
     try:
         found = validate_email(
             text,
@@ -20,6 +22,7 @@ def address(text: str) -> str:
             allow_smtputf8=False,
             allow_quoted_local=False,
             allow_domain_literal=False,
+            strict=True,  # 64 bytes before the @, as mail servers have it
             test_environment=True,  # lets *.test through: addresses are known by an admin, not guessed from the web
         )
     except EmailNotValidError as problem:

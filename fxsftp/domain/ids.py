@@ -12,8 +12,10 @@ import secrets
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _VALUE = {letter: value for value, letter in enumerate(ALPHABET)}
 _TYPED = str.maketrans("oil", "011", " -_.\t\r\n\u00ad\u2010\u2011\u2012\u2013\u2014\u00a0\u202f")
-_CODE_SHAPED = re.compile(r"\s*[0-9a-z]{3,5}(\W[0-9a-z]{3,5}){3}\s*|[0-9a-z]{15,17}", re.IGNORECASE)
-_SHIPMENT = re.compile(r"(?:\d{4}-\d\d-\d\d_)?([0-9a-hjkmnp-tv-z]{4}-[0-9a-hjkmnp-tv-z]{4})(?:_.*)?", re.IGNORECASE)
+_CODE_SHAPED = re.compile(r"\s*[0-9a-z]{3,5}([\W_][0-9a-z]{3,5}){3}\s*|[0-9a-z]{15,17}", re.IGNORECASE)
+_SHIPMENT = re.compile(
+    r"(?:\d{4}-\d\d-\d\d_)?([0-9a-hjkmnp-tv-z]{4}-[0-9a-hjkmnp-tv-z]{4})(?:_.*)?", re.IGNORECASE | re.ASCII
+)
 
 
 def new_shipment_id() -> str:
@@ -48,7 +50,7 @@ def normal_code(typed: str) -> str | None:
 
 def is_code_shaped(name: str) -> bool:
     """Whether a name might be a code, mistyped or not: such names are never logged or stored."""
-    return _CODE_SHAPED.fullmatch(name) is not None
+    return _CODE_SHAPED.fullmatch(name) is not None or normal_code(name) is not None
 
 
 def redacted(path: str) -> str:

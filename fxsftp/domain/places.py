@@ -17,7 +17,8 @@ from fxsftp.errors import BadName, NoSuchPlace
 
 NAME_BYTES = 255  # what ext4, NTFS and APFS can hold in one name
 PATH_BYTES = 4096  # PATH_MAX; nobody's client sends more
-RESERVED = frozenset({"shipment.txt", "key.age"})  # rendered into every inbox folder
+RESERVED = frozenset({"shipment.txt", "key.age", "key"})  # rendered into inbox folders; KEY is KEY.age once locked
+SUMS = "sha256sums"
 DEVICES = re.compile(r"(con|prn|aux|nul|com[1-9]|lpt[1-9])(\..*)?", re.IGNORECASE)  # Windows can't store these
 UNSEEN = {"\u2028", "\u2029"} | {
     chr(c) for c in (*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0xFEFF)
@@ -114,6 +115,8 @@ def may_be_written(path: str) -> None:
             raise BadName(part, "Windows keeps this name for a device; the recipient could not store it")
     if parts[-1].casefold() in RESERVED and len(parts) <= 2:
         raise BadName(parts[-1], "the exchange writes a file of this name itself")
+    if parts[-1].casefold() == SUMS and len(parts) == 1:
+        raise BadName(parts[-1], "checksums are checked in a folder, with the files that they are of; put them there")
 
 
 def is_address(text: str) -> bool:

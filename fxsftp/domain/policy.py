@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from fxsftp.domain.model import Kind, LockKind, Standing, User
 
-HEX8 = re.compile(r".+\.[0-9a-f]{8}\.partial")
-STRENGTH = {LockKind.SESSION: 0, LockKind.KEYS: 1, LockKind.CODE: 2}
 SIZE_LETTERS: Mapping[str, int] = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+STRENGTH = {LockKind.SESSION: 0, LockKind.KEYS: 1, LockKind.CODE: 2}
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 
@@ -70,6 +68,8 @@ class Policy:
             wish = self.minimum_lock
         if wish is LockKind.KEYS and not has_key:
             wish = self.key_fallback
+            if STRENGTH[wish] < STRENGTH[self.minimum_lock]:
+                wish = LockKind.CODE
         return wish
 
 
