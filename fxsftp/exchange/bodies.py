@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import cast
 
 from fxsftp import seal
@@ -16,7 +17,7 @@ from fxsftp.domain.model import File
 from fxsftp.errors import Missing, Unavailable
 from fxsftp.exchange.holdings import Holdings
 from fxsftp.seal.stream import ReadAt
-from fxsftp.store.vault import Blob
+from fxsftp.store.vault import Blob, Reader
 
 REMEMBERED = 1024  # drop keys kept unsealed; a session seldom fills more than one folder at a time
 PIECE = 1 << 20  # bytes read at a time where a whole body is read
@@ -84,20 +85,22 @@ class Bodies:
         return segments + ([file.blob] if file.blob else [])
 
     def stored(self, file: File) -> list[seal.Stored]:
-        """What is left of a file, for a draft to take up."""
+        """What is left of a file, for a draft to take up: what a CLOSE was answered for, then what came after it."""
         small = self._holdings.registry.drops.small(file.id)
-        if small is not None:
-            return [seal.Stored(None, small=small, sealed=True)]
+        found = [] if small is None else [seal.Stored(None, small=small, sealed=True)]
         if file.blob:
-            return [seal.Stored(self._holdings.bodies.resume(file.blob), sealed=True)]
-        found = []
+            found.append(seal.Stored(self._sealed(file.blob), sealed=True))
         for segment in self._holdings.registry.drops.segments(file.id):
             try:
-                blob = self._holdings.bodies.resume(segment.blob)
+                blob = self._sealed(segment.blob) if segment.sealed else self._holdings.bodies.resume(segment.blob)
             except Missing:  # a power cut took the file, whose row came later; the draft begins earlier
                 continue
             found.append(seal.Stored(blob, segment.start_chunk, segment.sealed))
         return found
+
+    def _sealed(self, blob_id: str) -> seal.Blob:
+        """One that is only read any more; a dispatch that was overtaken may have committed it."""
+        return _Final(blob_id, self._holdings.bodies.open(blob_id))
 
     def read_at(self, file: File) -> ReadAt:
         """The whole body, as bytes at places."""
@@ -130,3 +133,27 @@ class Bodies:
         for offset in range(0, file.size, PIECE):
             digest.update(unsealer.read(offset, PIECE))
         return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class _Final:
+    """A blob that a CLOSE was answered for, as the seal takes it up: it never grows and is never cut."""
+
+    id: str
+    _reader: Reader
+
+    @property
+    def size(self) -> int:
+        return self._reader.size
+
+    def read(self, offset: int, count: int, /) -> bytes:
+        return self._reader.read(offset, count)
+
+    def append(self, data: bytes | bytearray | memoryview, /) -> None:
+        raise NotImplementedError
+
+    def cut(self, size: int, /) -> None:
+        raise NotImplementedError
+
+    def sync(self) -> None:
+        """It was synced before its CLOSE was answered."""

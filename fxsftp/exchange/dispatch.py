@@ -15,7 +15,7 @@ from fxsftp import seal
 from fxsftp.domain import ids, lifecycle
 from fxsftp.domain.lifecycle import FileState, ShipmentState
 from fxsftp.domain.model import File, Kind, LockKind, Shipment, Standing, User
-from fxsftp.errors import Conflict, Forged, FxError, RecipientUnknown, ShipmentUnknown, WrongState
+from fxsftp.errors import Conflict, Forged, FxError, Missing, RecipientUnknown, ShipmentUnknown, WrongState
 from fxsftp.exchange.bodies import Bodies
 from fxsftp.exchange.holdings import Holdings
 from fxsftp.exchange.manifest import Manifest, is_manifest, is_replaced
@@ -74,7 +74,7 @@ class Dispatch:
     def step(self, now: float) -> list[str]:
         """Dispatch and hold whatever is due.  Answers one line for the log for each shipment that moved."""
         self._outbox.beat(now)
-        self._merge_all()
+        self._merge_all(now)
         done = []
         for drop in self._registry.drops.in_states(ShipmentState.DROPPING):
             if drop.progress + self._policy.hold <= now:
@@ -82,8 +82,11 @@ class Dispatch:
         ready = [
             drop for drop in self._registry.drops.in_states(ShipmentState.SETTLING) if self._has_settled(drop, now)
         ]
-        for together in _leaving_together(ready):
-            done += self._leave(together, "settle", now)
+        for together in _leaving_together(ready, self._policy.max_files):
+            try:
+                done += self._leave(together, "settle", now)
+            except FxError as problem:  # a full disk, a busy registry: it stays settled and is tried again
+                log.error("shipment %s can't leave just now: %s", together[0].id, problem)
         return done
 
     def send(self, user: User, folder: str | None, now: float) -> list[Shipment]:
@@ -91,7 +94,7 @@ class Dispatch:
 
         Raises ShipmentUnknown when there is no such drop, Conflict when a file of it is still arriving.
         """
-        self._merge_all()
+        self._merge_all(now)
         drops = [
             drop
             for drop in self._registry.drops.in_states(*lifecycle.BEFORE_DISPATCH)
@@ -107,7 +110,8 @@ class Dispatch:
             if drop.state is ShipmentState.HELD:
                 self._outbox.changed(drop.id, now)
         settled = [found for drop in complete if (found := self._registry.drops.find(drop.id))]
-        for together in _leaving_together(settled):
+        settled = [drop for drop in settled if not self._registry.drops.in_pieces(drop.id)]
+        for together in _leaving_together(settled, self._policy.max_files):
             self._leave(together, "send", now)
         gone = [self._registry.drops.find(drop.id) for drop in complete]
         return [drop for drop in gone if drop]
@@ -134,7 +138,8 @@ class Dispatch:
     # ---- has it settled?
 
     def _has_settled(self, drop: Shipment, now: float) -> bool:
-        if drop.progress + self._policy.settle_loose > now or self._registry.drops.in_pieces(drop.id):
+        soonest = min(self._policy.settle_loose, self._policy.settle_folder)
+        if drop.progress + soonest > now or self._registry.drops.in_pieces(drop.id):
             return False
         files = self._registry.drops.of_shipment(drop.id)
         quiet = self._policy.settle(
@@ -152,35 +157,38 @@ class Dispatch:
         ]
         return f"no progress, and not complete: {', '.join(waiting[:5])}{' …' if len(waiting) > 5 else ''}"
 
-    def _merge_all(self) -> None:
+    def _merge_all(self, now: float) -> None:
         for file in self._registry.drops.to_merge():
             try:
                 self._merge(file)
-            except Forged:
+            except (Forged, Missing):
                 log.error("shipment %s: what was resumed does not verify", file.shipment_id)
                 drop = self._registry.drops.find(file.shipment_id)
-                if drop and drop.state is ShipmentState.SETTLING:
-                    self._hold(
-                        drop,
-                        Held("damaged", f"{file.name} was damaged on the exchange's disk; put it again"),
-                        drop.progress,
-                    )
+                if drop:
+                    self._hold(drop, _damaged(file.name), now)
+            except FxError as problem:
+                log.error("shipment %s can't be merged just now: %s", file.shipment_id, problem)
 
     def _merge(self, file: File) -> None:
         """A resumed file becomes one body.  Whoever puts it again meanwhile wins."""
+        segments = self._registry.drops.segments(file.id)
         pieces = self._bodies.stored(file)
         whole = self._holdings.bodies.create()
-        size, sha256 = seal.merge(pieces, self._bodies.draft_key(file), whole)
+        try:
+            size, sha256 = seal.merge(pieces, self._bodies.draft_key(file), whole)
+        except BaseException:
+            self._holdings.bodies.erase(whole.id)
+            raise
         with self._registry.atomic():
             current = self._registry.drops.file(file.id)
-            is_same = current is not None and current.progress == file.progress and current.state is file.state
+            is_same = current is not None and (current.state, current.progress) == (file.state, file.progress)
+            is_same = is_same and self._registry.drops.segments(file.id) == segments  # another process may have merged
             if is_same:
                 self._registry.drops.change_file(
                     file.id, blob=whole.id, body=seal.payload_size(size), size=size, sha256=sha256
                 )
-                old = [segment.blob for segment in self._registry.drops.segments(file.id)]
                 self._registry.drops.set_segments(file.id, [])
-        self._holdings.bodies.erase(*(old if is_same else [whole.id]))
+        self._holdings.bodies.erase(*([segment.blob for segment in segments] if is_same else [whole.id]))
 
     # ---- leaving
 
@@ -190,6 +198,9 @@ class Dispatch:
             load = self._load(drops)
         except Held as held:
             return [line for drop in drops for line in self._hold(drop, held, now)]
+        except (Forged, Missing) as damage:
+            log.error("shipment %s: %s", drops[0].id, damage)
+            return [line for drop in drops for line in self._hold(drop, _damaged("what is in it"), now)]
         try:
             self._commit(drops, load, event, now)
         except _Overtaken:
@@ -319,14 +330,15 @@ class Dispatch:
             rows.change(first.id, sent=now, expires=now + self._policy.expiry, cause="", reason="")
             codes = []
             for file in rows.of_shipment(first.id):
-                trusted = file.state if file.state is not FileState.SUSPECT else FileState.COMPLETE
-                doubt = file.state is FileState.SUSPECT
-                rows.change_file(file.id, key=None, state=trusted, waits=0, connected=None)
-                if doubt:
+                if file.state is FileState.SUSPECT:
+                    trusted = lifecycle.after(lifecycle.FILES, file.state, "trust", file.name)
+                    rows.change_file(file.id, state=trusted)
                     self._registry.record.tell(now, "exchange", "suspect", f"{file.name}: {DOUBTS}", first.id)
+                # No small body stays, also not that of a list of checksums, which nobody is to read any more.
+                rows.change_file(file.id, key=None, small=None, waits=0, connected=None)
             if load.pack:
                 for file_id, start in load.packed:
-                    rows.change_file(file_id, small=None, blob=self._bodies.blob_id(load.pack), start=start)
+                    rows.change_file(file_id, blob=self._bodies.blob_id(load.pack), start=start)
             for file_id, header in load.recoveries:
                 deliveries.add_recovery(file_id, header)
             sent = rows.find(first.id)
@@ -352,6 +364,8 @@ class Dispatch:
         return seal.seal_small(code.encode(), lock)
 
     def _hold(self, drop: Shipment, held: Held, now: float) -> list[str]:
+        if drop.state is ShipmentState.HELD:
+            return []
         state = lifecycle.after(lifecycle.SHIPMENTS, drop.state, "hold", drop.id)
         with self._registry.atomic():
             if not self._registry.drops.step(drop, state, now, held.cause, held.reason):
@@ -368,13 +382,17 @@ class _Overtaken(FxError):
     temporary = True
 
 
-def _leaving_together(drops: Iterable[Shipment]) -> list[list[Shipment]]:
-    """Folders each by itself; loose files of one sender for one recipient together, unless two bear one name."""
-    bundles: dict[tuple[int, str, str, str], list[Shipment]] = {}
+def _damaged(name: str) -> Held:
+    return Held("damaged", f"{name} was damaged on the exchange's disk; put it again")
+
+
+def _leaving_together(drops: Iterable[Shipment], most: int) -> list[list[Shipment]]:
+    """Folders each by itself; loose files from one folder of an outbox for one recipient together, at most so many."""
+    bundles: dict[tuple[int, str, str, str, str], list[Shipment]] = {}
     for drop in drops:
         apart = drop.folder and drop.id
-        bundles.setdefault((drop.sender_id, drop.recipient, drop.subject, apart), []).append(drop)
-    return list(bundles.values())
+        bundles.setdefault((drop.sender_id, drop.who, drop.recipient, drop.subject, apart), []).append(drop)
+    return [bundle[first : first + most] for bundle in bundles.values() for first in range(0, len(bundle), most)]
 
 
 def _is_named(drop: Shipment, folder: str) -> bool:

@@ -6,13 +6,15 @@ they never wait for the registry, and a row that a new segment needs is written 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import cast
 
 from fxsftp import seal
+from fxsftp.domain import lifecycle
+from fxsftp.domain.lifecycle import FileState
 from fxsftp.domain.model import Entry, File, Wishes
-from fxsftp.errors import Incomplete, NoSuchPlace, NotReadable, NotYours, OverQuota
+from fxsftp.errors import Incomplete, NotReadable, NotYours, OverQuota
 from fxsftp.exchange.holdings import Holdings
 from fxsftp.store.registry.drops import SegmentRow
 from fxsftp.store.vault import Blob
@@ -25,7 +27,8 @@ class Draft:
     """One OPEN for writing.
 
     `base` is what it may take up: an earlier, undispatched file at the same place with its key and its
-    stored segments.  The first write decides: at 0 the file begins anew, further on it is resumed.
+    stored segments.  The first write decides: at 0 the file begins anew, further on it is resumed, if
+    `claim` lets it have the row.  `allowance` is how long it may become under `quota`.
     """
 
     def __init__(
@@ -38,7 +41,9 @@ class Draft:
         keeps: bool,
         refusal: Exception | None,
         appends: bool,
+        claim: Callable[[Draft, File], None],
         allowance: int,
+        quota: int,
         now: float,
     ) -> None:
         self.file = file
@@ -48,20 +53,20 @@ class Draft:
         self.mode = file.mode
         self.is_touched = not keeps
         self.is_lost = False
-        self.last_write = now
+        self.opened = self.last_write = now
         self.moved = False
         self._holdings = holdings
         self._refusal = refusal
         self._appends = appends
+        self._claim = claim
         self._shift = 0
         self._allowance = allowance
+        self._quota = quota
         self._chores: list[Future[None]] = []
         self._largest = self._last = self._writes = 0
         self._fresh_key = file_key
         self._base = base
         self._sealing = self._begin(base[1], base[2]) if base else self._begin(file_key)
-        if base and file.announced is not None:
-            self._check_quota(file.announced)
 
     def _begin(self, file_key: bytes, stored: Sequence[seal.Stored] = ()) -> seal.Draft:
         return seal.Draft(file_key, self._new_blob, stored, self._holdings.policy.ahead, name=self.file.name)
@@ -94,8 +99,7 @@ class Draft:
             offset = self._decide(offset)
         offset += self._shift
         count = len(data)
-        if offset + count > self._allowance:
-            raise OverQuota(self._holdings.policy.quota, self._holdings.policy.quota - self._allowance)
+        self._check_quota(offset + count)
         self._sealing.write(offset, data)
         self.moved = True
 
@@ -106,13 +110,13 @@ class Draft:
         self._largest = max(self._largest, count)
 
     def _decide(self, offset: int) -> int:
+        if self._refusal and (offset or self._appends):
+            raise self._refusal
         if self._appends and self._base and offset < self._sealing.size:
             self._shift = self._sealing.size  # the client trusts the server to append, as the draft says APPEND does
         elif offset == 0:
             self._anew()
             return offset
-        elif self._refusal:
-            raise self._refusal
         self._resume()
         return offset
 
@@ -124,21 +128,30 @@ class Draft:
 
     def _resume(self) -> None:
         """Take over the row of what is resumed; the row made for this OPEN goes."""
+        if self._base:
+            placeholder, (base, _, _) = self.file, self._base
+            self._claim(self, base)
+            self._base = None
+            self.file = base
+            self._chores.append(self._holdings.later(self._take_over, placeholder.id, base.id, self.announced))
         self.is_touched = True
-        if self._base is None:
-            return
-        placeholder, (base, _, _) = self.file, self._base
-        self._base = None
-        self.file = base
-        self._chores.append(self._holdings.later(self._take_over, placeholder.id, base.id, self.announced))
 
-    def _take_over(self, placeholder: int, base: int, announced: int | None) -> None:
+    def _take_over(self, placeholder: int, base_id: int, announced: int | None) -> None:
         drops = self._holdings.registry.drops
         with self._holdings.registry.atomic(durable=False):
             drops.forget_file(placeholder)
+            base = drops.file(base_id)
+            if base is None:
+                return
+            state = base.state
+            if state is not FileState.DRAFT:
+                state = lifecycle.after(lifecycle.FILES, state, "resume", base.name)
+            if base.blob:  # what CLOSE was answered for becomes the first segment, which nothing cuts
+                drops.set_segments(base_id, [SegmentRow(base.blob, 0, True)])
             drops.change_file(
-                base, state="draft", waits=1, writer=self.session, connected=self.session, announced=announced
-            )
+                base_id, state=state, waits=1, writer=self.session, connected=self.session, announced=announced,
+                blob=None, sha256=None,
+            )  # fmt: skip
 
     def read(self, offset: int, count: int) -> bytes:
         """What this very session wrote; editors look.  Raises NotReadable where that can't be had."""
@@ -182,7 +195,7 @@ class Draft:
 
     def _check_quota(self, size: int) -> None:
         if size > self._allowance:
-            raise OverQuota(self._holdings.policy.quota, self._holdings.policy.quota - self._allowance)
+            raise OverQuota(self._quota, self._quota - self._allowance)
 
     def entry(self) -> Entry:
         """What FSTAT shows."""
@@ -261,9 +274,11 @@ class Draft:
     def _note_segments(self, file_id: int, segments: list[SegmentRow]) -> None:
         """Without this row a resume after kill -9 would not find the segment; it need not wait for a sync."""
         with self._holdings.registry.atomic(durable=False):
-            if self._holdings.registry.drops.file(file_id) is None:
-                raise NoSuchPlace(self.file.name)
-            self._holdings.registry.drops.set_segments(file_id, segments)
+            is_there = self._holdings.registry.drops.file(file_id) is not None
+            if is_there:
+                self._holdings.registry.drops.set_segments(file_id, segments)
+        if not is_there:  # removed meanwhile, so nobody else will know of this blob
+            self._holdings.bodies.erase(segments[-1].blob)
 
 
 def rows_of(stored: Sequence[seal.Stored]) -> list[SegmentRow]:
@@ -293,7 +308,7 @@ class Litter:
     def wrote(self, count: int) -> None:
         """It does not matter where it was cut."""
 
-    def read(self, offset: int, count: int) -> bytes:
+    def read(self, offset: int, count: int) -> bytes:  # noqa: ARG002 - it has the verbs of a Draft
         """Nothing was kept."""
         raise NotReadable(self.file.name)
 

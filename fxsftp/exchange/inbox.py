@@ -296,8 +296,8 @@ class Inbox:
     def read_done(self, reading: Reading, now: float) -> None:
         """Closed or lost: what was sent of it counts.  With the last byte of the last file, it is collected."""
         delivery, offer = reading.delivery, reading.offer
-        if delivery is None or offer is None or not reading.spans:
-            return
+        if delivery is None or offer is None or not (reading.spans or not offer.size):
+            return  # of an empty file there is nothing to read
         deliveries = self._registry.deliveries
         with self._registry.atomic():
             current = deliveries.find(delivery.id)
@@ -473,7 +473,7 @@ def _folder(name: str, mtime: float) -> Entry:
     return Entry(name, True, 0, mtime, FOLDER_MODE)
 
 
-def _merged(spans: Sequence[tuple[int, int]]) -> Sequence[tuple[int, int]]:
+def _merged(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     merged: list[tuple[int, int]] = []
     for first, last in sorted(spans):
         if merged and first <= merged[-1][1]:

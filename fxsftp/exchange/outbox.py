@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from fxsftp import seal
 from fxsftp.domain import ids, lifecycle, places, policy
@@ -17,6 +18,7 @@ from fxsftp.domain.places import Place
 from fxsftp.errors import (
     AlreadySent,
     AlreadyThere,
+    BadName,
     CrossRoom,
     FxError,
     IsAFolder,
@@ -99,9 +101,10 @@ class Outbox:
 
     def _entry(self, file: File) -> Entry:
         draft = self._open.get(file.id)
+        name = file.path.rpartition("/")[2]
         if draft and not draft.is_lost:
-            return draft.entry()
-        return Entry(file.path.rpartition("/")[2], False, file.size, file.mtime, file.mode, True)
+            return replace(draft.entry(), name=name)  # it may have been renamed since it was opened
+        return Entry(name, False, file.size, file.mtime, file.mode, True)
 
     def _listed(self, user: User) -> set[str]:
         used = self._registry.drops.recipients(user.id)
@@ -179,26 +182,34 @@ class Outbox:
         if not create and not existing:
             raise NoSuchPlace(str(place))
         if self._policy.is_litter(path):
-            return self._open_litter(user, who, path, existing, session, now)
+            return self._open_litter(user, who, path, existing, now)
         recipient, subject = self._destination(user, who, path)
         used, quota = self.usage(user)
+        if existing and self._is_before_dispatch(existing):
+            used -= existing.size  # it goes, or goes on, with this one's CLOSE
         if wishes.size is not None and used + wishes.size > quota:
             raise OverQuota(quota, used)
-        base = refusal = None
-        if existing and not truncate:
-            base, refusal = self._base(existing, now)
         file, file_key = self._new_row(user, who, path, recipient, subject, existing, wishes, session, now)
-        draft = Draft(
-            self._holdings,
-            file,
-            file_key,
-            base=base,
-            keeps=existing is not None and not truncate,
-            refusal=refusal,
-            appends=appends,
-            allowance=quota - used,
-            now=now,
-        )
+        keeps = existing is not None and not truncate
+        try:
+            # Only now: the new row keeps the drop from leaving while the older one is taken up.
+            base, refusal = self._base(file, now) if keeps else (None, None)
+            draft = Draft(
+                self._holdings,
+                file,
+                file_key,
+                base=base,
+                keeps=keeps,
+                refusal=refusal,
+                appends=appends,
+                claim=self._claim,
+                allowance=quota - used,
+                quota=quota,
+                now=now,
+            )
+        except BaseException:
+            self._give_up(file, now)
+            raise
         self._open[file.id] = draft
         return draft
 
@@ -209,25 +220,50 @@ class Outbox:
             return "", place.who
         raise IsAFolder(place.name)
 
-    def _base(
-        self, existing: File, now: float
-    ) -> tuple[tuple[File, bytes, Sequence[seal.Stored]] | None, FxError | None]:
-        """What may be resumed at this place, or why nothing can."""
-        shipment = self._registry.drops.find(existing.shipment_id)
-        if shipment is None or shipment.state not in BEFORE_DISPATCH:
-            return None, AlreadySent(existing.name)
-        other = self._open.get(existing.id)
-        if other and not other.is_lost:
-            if now - other.last_write < STEAL_AFTER:
-                return None, NotYours(existing.name)
-            self.lose_draft(other, now)  # the same user, reconnected before the old connection was found dead
-            found = self._registry.drops.file(existing.id)
-            if found is None:
-                return None, None
-            existing = found
-        if existing.size == 0:
+    def _base(self, file: File, now: float) -> tuple[tuple[File, bytes, Sequence[seal.Stored]] | None, FxError | None]:
+        """What `file`, just opened, may resume at its place, or why it can't."""
+        older = self._older(file)
+        if older is None:
             return None, None
-        return (existing, self._bodies.draft_key(existing), self._bodies.stored(existing)), None
+        if older.shipment_id != file.shipment_id:
+            return None, AlreadySent(older.name)
+        other = self._live(older)
+        if other:
+            if now - other.last_write < STEAL_AFTER:
+                return None, NotYours(older.name)
+            self.lose_draft(other, now)  # the same user, reconnected before the old connection was found dead
+            older = self._registry.drops.file(older.id)
+        if older is None or not older.size:
+            return None, None
+        return (older, self._bodies.draft_key(older), self._bodies.stored(older)), None
+
+    def _older(self, file: File) -> File | None:
+        """The newest row at the place of `file` besides it, not counting other OPENs that have not written yet."""
+        for row in reversed(self._registry.drops.at(file.owner_id, file.who, file.path)):
+            other = self._live(row)
+            if row.id != file.id and (other is None or other.is_touched):
+                return row
+        return None
+
+    def _live(self, file: File) -> Draft | None:
+        draft = self._open.get(file.id)
+        return draft if draft and not draft.is_lost else None
+
+    def _claim(self, draft: Draft, base: File) -> None:
+        """From now on `draft` writes the row `base`.  Raises NotYours when another session was here first."""
+        current = self._registry.drops.file(base.id)
+        is_same = current is not None and (current.state, current.progress) == (base.state, base.progress)
+        if not is_same or self._live(base):
+            raise NotYours(base.name)
+        self._open.pop(draft.file.id, None)
+        self._open[base.id] = draft
+
+    def _give_up(self, file: File, now: float) -> None:
+        """An OPEN that came to nothing leaves no row."""
+        self._open.pop(file.id, None)
+        with self._registry.atomic():
+            self._registry.drops.forget_file(file.id)
+            self._changed(file.shipment_id, now)
 
     def _new_row(
         self,
@@ -243,19 +279,26 @@ class Outbox:
     ) -> tuple[File, bytes]:
         file_key = seal.new_file_key()
         drops = self._registry.drops
-        shipment = self._drop_for(user, who, path, existing)
-        drop_id = shipment.id if shipment else self._new_drop_id()
-        drop_key = self._bodies.drop_key(drop_id, make=shipment is None, now=now)
+        before = self._drop_for(user, who, path, existing)
+        drop_id = before.id if before else self._new_drop_id()
+        drop_key = self._bodies.drop_key(drop_id, make=before is None, now=now)
         with self._registry.atomic(durable=False):
-            shipment = self._drop_for(user, who, path, existing)  # another session may have begun the folder meanwhile
+            # Meanwhile another session may have begun the folder, or the dispatcher may have sent it off.
+            shipment = self._drop_for(user, who, path, existing)
             if shipment and shipment.id != drop_id:
-                self._bodies.forget_drop_key(drop_id)
+                if before is None:
+                    self._bodies.forget_drop_key(drop_id)
                 drop_id = shipment.id
                 drop_key = self._bodies.drop_key(drop_id)
+            elif before and shipment is None:
+                drop_id = self._new_drop_id()
+                drop_key = self._bodies.drop_key(drop_id, make=True, now=now)
             if shipment is None:
                 drops.add(drop_id, user.id, recipient, who, places_folder(path), subject or places_folder(path), now)
                 self._registry.record.tell(now, user.email, "began", shipment_id=drop_id)
-            elif drops.has_files(drop_id, self._policy.max_files):
+            elif not (existing and existing.shipment_id == drop_id) and drops.has_files(
+                drop_id, self._policy.max_files - 1
+            ):
                 raise TooManyFiles(self._policy.max_files)
             self._make_parents(user, who, path, now)
             file_id = drops.add_file(
@@ -303,7 +346,7 @@ class Outbox:
                 raise NotAFolder(parent)
             self._registry.drops.make_folder(user.id, who, parent, FOLDER_MODE, now)
 
-    def _open_litter(self, user: User, who: str, path: str, existing: File | None, session: str, now: float) -> Litter:
+    def _open_litter(self, user: User, who: str, path: str, existing: File | None, now: float) -> Litter:
         with self._registry.atomic(durable=False):
             if who:
                 self.recipient(user, who)
@@ -319,8 +362,8 @@ class Outbox:
     def close_draft(self, draft: Draft | Litter, now: float) -> None:
         """A genuine CLOSE: when this returns, the file survives kill -9 and a power cut.
 
-        Raises Incomplete or Gap when bytes are missing (what has arrived can be resumed), NoSuchPlace when it
-        was removed meanwhile.
+        Raises Incomplete or Gap when bytes are missing (what has arrived can be resumed), NoSuchPlace or NotYours
+        when it was removed or recalled meanwhile.
         """
         if isinstance(draft, Litter):
             with self._registry.atomic(durable=False):
@@ -345,11 +388,11 @@ class Outbox:
     def _complete(self, draft: Draft, sealed: seal.Sealed, now: float) -> None:
         drops = self._registry.drops
         file = drops.file(draft.file.id)
-        if file is None or not file.shown:
+        if file is None or not file.shown or not self._is_before_dispatch(file):
             raise NoSuchPlace(draft.file.name)
-        for older in drops.at(file.owner_id, file.who, file.path):
-            if older.id != file.id:
-                self._forget_or_hide(older, now)
+        for other in drops.at(file.owner_id, file.who, file.path):
+            if other.id != file.id and not self._live(other):  # who still writes there may yet be the last to close
+                self._forget_or_hide(other, now)
         state = lifecycle.after(lifecycle.FILES, FileState.DRAFT, "doubt" if draft.looks_cut else "close", file.name)
         drops.change_file(
             file.id,
@@ -372,18 +415,20 @@ class Outbox:
     def _close_untouched(self, draft: Draft, now: float) -> None:
         """Opened without TRUNC over something and closed without a write: times and mode, nothing else."""
         with self._registry.atomic():
-            self._registry.drops.forget_file(draft.file.id)
-            below = self._registry.drops.shown(draft.file.owner_id, draft.file.who, draft.file.path)
-            if below:
-                self._registry.drops.change_file(
-                    below.id, mtime=draft.mtime if draft.mtime is not None else below.mtime, mode=draft.mode
-                )
-            self._changed(draft.file.shipment_id, now)
-        self._open.pop(draft.file.id, None)
+            below = self._older(draft.file)
+            if below and draft.mtime is not None:
+                self._registry.drops.change_file(below.id, mtime=draft.mtime)
+            if below and draft.mode != draft.file.mode:
+                self._registry.drops.change_file(below.id, mode=draft.mode)
+            self._give_up(draft.file, now)
 
     def lose_draft(self, draft: Draft | Litter, now: float) -> None:
         """The session is gone without a CLOSE: what has arrived can be resumed, and nobody ever sees it."""
         if isinstance(draft, Litter) or draft.is_lost:
+            return
+        if not draft.is_touched:
+            draft.abandon()
+            self._give_up(draft.file, now)
             return
         self._open.pop(draft.file.id, None)
         segments = draft.suspend()
@@ -391,7 +436,7 @@ class Outbox:
             file = self._registry.drops.file(draft.file.id)
             if file is None:
                 return
-            if not segments and not draft.flushed:
+            if self._is_outdone(draft) or not (segments or draft.flushed or file.in_row):
                 self._forget(file)
             else:
                 self._registry.drops.set_segments(file.id, segments)
@@ -401,6 +446,14 @@ class Outbox:
             self._changed(file.shipment_id, now)
         draft.erase_blobs()
 
+    def _is_outdone(self, draft: Draft) -> bool:
+        """Whether another CLOSE at its place came after its OPEN: the last genuine CLOSE wins, a loss never does."""
+        file = draft.file
+        return any(
+            other.id != file.id and other.state is not FileState.DRAFT and other.progress >= draft.opened
+            for other in self._registry.drops.at(file.owner_id, file.who, file.path)
+        )
+
     def sync_draft(self, draft: Draft | Litter) -> None:
         """fsync@openssh.com."""
         if isinstance(draft, Draft):
@@ -408,6 +461,7 @@ class Outbox:
 
     def session_ended(self, session: str, now: float) -> None:
         """Its folders need not wait for more from it."""
+        del now  # a folder settles from its last change on
         with self._registry.atomic(durable=False):
             self._registry.drops.disconnect(session)
 
@@ -419,8 +473,10 @@ class Outbox:
         with self._registry.atomic(durable=False):
             for draft in moved:
                 draft.moved, draft.last_write = False, now
-                self._registry.drops.change_file(draft.file.id, progress=now, size=draft.flushed)
-                self._changed(draft.file.shipment_id, now)
+                file = self._registry.drops.file(draft.file.id)
+                if file and file.state is FileState.DRAFT:
+                    self._registry.drops.change_file(file.id, progress=now, size=draft.flushed)
+                    self._changed(file.shipment_id, now)
 
     # ---- everything else that changes an outbox
 
@@ -428,11 +484,11 @@ class Outbox:
         """Times and mode are remembered for files and folders; a size is honoured before dispatch."""
         file = self._file(user, place)
         if file:
-            draft = self._open.get(file.id)
-            if draft and not draft.is_lost:
+            draft = self._live(file)
+            if draft:
                 draft.wish(wishes)
             elif wishes.size is not None and wishes.size != file.size:
-                self._set_size(user, place, file, wishes, now)
+                self._set_size(user, place, wishes, now)
             else:
                 with self._registry.atomic(durable=False):
                     self._registry.drops.change_file(
@@ -453,7 +509,7 @@ class Outbox:
                     wishes.mode & MODE_MASK if wishes.mode is not None else folder.mode,
                 )
 
-    def _set_size(self, user: User, place: Place, file: File, wishes: Wishes, now: float) -> None:
+    def _set_size(self, user: User, place: Place, wishes: Wishes, now: float) -> None:
         draft = self.open_draft(
             user, place, truncate=False, create=False, exclusive=False, appends=False,
             wishes=Wishes(), session="", now=now,
@@ -527,24 +583,23 @@ class Outbox:
             raise IsAFolder(path)
         if drops.shown(user.id, who, path) and not replace:
             raise AlreadyThere(path)
-        if self._policy.is_litter(path) or not file.shipment_id:
-            if file.shipment_id:
-                raise AlreadyThere(path)
+        if self._policy.is_litter(path) and file.shipment_id:
+            raise BadName(path, "files of this name are never sent")
+        if not self._policy.is_litter(path) and not file.shipment_id:
+            raise BadName(path, f"what came as {file.name} was not kept; put the file again under its own name")
+        if not file.shipment_id:
             with self._registry.atomic(durable=False):
                 drops.change_file(file.id, who=who, path=path)
             return
-        if not self._is_before_dispatch(file):
-            raise AlreadySent(file.name)
         recipient, subject = self._destination(user, who, path)
-        target = self._drop_for(user, who, path, None)
-        source = drops.find(file.shipment_id)
-        assert source is not None
-        if not places_folder(path) and source.is_loose:
-            target = source
-        drop_id = target.id if target else self._new_drop_id()
-        drop_key = self._bodies.drop_key(drop_id, make=target is None, now=now)
-        file_key = self._bodies.draft_key(file)
-        with self._registry.atomic():
+        with self._registry.atomic():  # also what is only looked at: nothing may be dispatched in between
+            current, source = drops.file(file.id), drops.find(file.shipment_id)
+            if current is None or source is None or source.state not in BEFORE_DISPATCH:
+                raise AlreadySent(file.name)
+            target = source if not places_folder(path) and source.is_loose else self._drop_for(user, who, path, None)
+            drop_id = target.id if target else self._new_drop_id()
+            drop_key = self._bodies.drop_key(drop_id, make=target is None, now=now)
+            file_key = self._bodies.draft_key(file)
             for older in drops.at(user.id, who, path):
                 self._forget_or_hide(older, now)
             if target is None:
@@ -553,9 +608,6 @@ class Outbox:
             elif target.is_loose:
                 drops.change(drop_id, recipient=recipient, who=who, subject=subject)
             self._make_parents(user, who, path, now)
-            current = drops.file(file.id)
-            if current is None or not self._is_before_dispatch(current):
-                raise AlreadySent(file.name)
             drops.change_file(
                 file.id,
                 shipment_id=drop_id,
@@ -669,7 +721,8 @@ class Outbox:
         """Drops that were held for want of this recipient go on; answers which."""
         if user.standing is not Standing.ACTIVE:
             return []
-        held = self._registry.drops.held_for(user.email)
+        addresses = [user.email, *(group.email for group in self._registry.people.groups(user.id))]
+        held = [shipment for address in addresses for shipment in self._registry.drops.held_for(address)]
         for shipment in held:
             self._changed(shipment.id, now)
         return [shipment.id for shipment in held]

@@ -121,6 +121,8 @@ class People:
         """Set phone, language, delivery, name, default_recipient, routes or quota; a changed phone is told."""
         user = self.find(email)
         columns = {name: _COLUMNS[name](wish) for name, wish in wishes.items()}
+        if "language" in columns:
+            self._known_language(str(columns["language"]))
         with self._registry.atomic():
             self._registry.people.change(user.id, **columns)
             self._registry.record.tell(now, who, "user changed", f"{user.email}: {', '.join(sorted(columns))}")
@@ -179,19 +181,19 @@ class People:
     def add_key(self, email: str, line: str, now: float, *, opens: bool = True, who: str = "admin") -> Key:
         """One line of a .pub file.  Raises BadKey; the user is told of the change."""
         user = self.find(email)
+        if user.standing is Standing.INVITED:
+            raise Conflict(f"{user.email} is invited and has not registered; use 'fxsftp user add'")
         with self._registry.atomic():
             key = self._add_key(user, line, now, opens=opens)
             self._registry.record.tell(now, who, "key added", f"{user.email}: {key.fingerprint}")
             self._notices.to_user("changed", user, now, what="key")
-            if user.standing is Standing.INVITED:
-                raise Conflict(f"{user.email} is invited and has not registered; use 'fxsftp user add'")
             self._outbox.registered(user, now)
         self._holdings.ring()
         return key
 
     def _add_key(self, user: User, line: str, now: float, *, opens: bool) -> Key:
         public = seal.load_public_key(line.strip())
-        if public.kind in ("ssh-dss",) or public.kind.startswith("ssh-rsa-cert"):
+        if public.kind == "ssh-dss" or public.kind.startswith("ssh-rsa-cert"):
             raise BadKey(f"keys of kind {public.kind} are no longer safe; make one with ssh-keygen -t ed25519")
         if public.kind == "ssh-rsa" and (public.bits or 0) < 2048:
             raise BadKey(f"RSA with {public.bits} bits is too weak; make one with ssh-keygen -t ed25519")
@@ -243,6 +245,7 @@ class People:
         if seal.needs_rehash(hashed):
             with self._registry.atomic():
                 self._registry.people.change(user.id, password=seal.hash_password(password))
+                self._registry.record.tell(now, "exchange", "password hashed anew", user.email)
         return user
 
     # ---- coming in
@@ -297,6 +300,7 @@ class People:
             raise Conflict("a group can't be a member of a group")
         with self._registry.atomic():
             self._registry.people.join(group_id, user.id)
+            self._outbox.registered(user, now)
             self._registry.record.tell(now, who, "joined group", f"{group}: {user.email}")
 
     def remove_from_group(self, group: str, email: str, now: float, *, who: str = "admin") -> None:
@@ -330,7 +334,7 @@ def _routes(wish: object) -> str:
 
 _COLUMNS: dict[str, Callable[[object], str | int | None]] = {
     "phone": lambda wish: addresses.phone(str(wish)) if wish else None,
-    "language": lambda wish: str(wish),
+    "language": str,
     "delivery": lambda wish: LockKind(str(wish)) if wish else None,
     "name": lambda wish: str(wish or ""),
     "default_recipient": lambda wish: addresses.address(str(wish)) if wish else None,

@@ -143,15 +143,17 @@ class SentRoom:
     def _recall(self, sent: Sent, who: str, now: float) -> str:
         shipment = sent.shipment
         state = lifecycle.after(lifecycle.SHIPMENTS, shipment.state, "recall", shipment.id)
-        blobs = [blob for file in self._registry.drops.of_shipment(shipment.id) for blob in self._bodies.blobs(file)]
         with self._registry.atomic():
             if not self._registry.drops.step(shipment, state, now):
                 raise WrongState(shipment.id, "being changed just now", "recalled")
             self._registry.drops.change(shipment.id, ended=now, erased=now)
+            sent = self._sent(shipment)  # somebody may have opened it since
             for delivery, _ in sent.deliveries:
                 self._recall_one(shipment, delivery, now)
             self._registry.deliveries.erase_locks(shipment.id)
-            for file in self._registry.drops.of_shipment(shipment.id):
+            files = self._registry.drops.of_shipment(shipment.id)
+            blobs = {blob for file in files for blob in self._bodies.blobs(file)}
+            for file in files:
                 self._registry.drops.change_file(file.id, key=None, small=None, blob=None, writer=None)
                 self._registry.drops.set_segments(file.id, [])
             self._registry.notices.drop_for(shipment.id, now)

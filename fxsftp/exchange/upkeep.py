@@ -190,14 +190,14 @@ class Upkeep:
         return len(old)
 
     def _erase_orphans(self, now: float) -> int:
-        """Blobs that no row speaks of, a day old: what a crash between the two stores leaves."""
+        """Blobs and keys that no row speaks of, a day old: what a crash between the stores leaves."""
         old = set(self._holdings.bodies.ids(unchanged_since=now - DAY))
         orphans = old - self._registry.drops.blobs()
         self._holdings.bodies.erase(*orphans)
         self._holdings.secrets.erase_drop_keys(
             [
                 each
-                for each in self._holdings.secrets.shipments_with_drop_key()
+                for each in self._holdings.secrets.shipments_with_drop_key(now - DAY)
                 if not self._registry.drops.is_before_dispatch(each)
             ]
         )

@@ -51,9 +51,13 @@ class Secrets:
         """Forget them for good.  Those that are gone already are no trouble, so a half-done erasing is repeated."""
         self._erase("DELETE FROM drop_keys WHERE shipment_id = ?", shipment_ids)
 
-    def shipments_with_drop_key(self) -> list[str]:
-        """For the sweep, which erases those that the registry no longer needs."""
-        return [row["shipment_id"] for row in self._engine.rows("SELECT shipment_id FROM drop_keys ORDER BY made")]
+    def shipments_with_drop_key(self, made_before: float = float("inf")) -> list[str]:
+        """For the sweep, which erases those that the registry no longer needs.
+
+        It asks for old ones only: a key is here a moment before its drop's row is there.
+        """
+        rows = self._engine.rows("SELECT shipment_id FROM drop_keys WHERE made < ? ORDER BY made", (made_before,))
+        return [row["shipment_id"] for row in rows]
 
     # ---- codes: from dispatch until the provider reports delivery, or 72 hours -----------------
 

@@ -125,7 +125,8 @@ class Drops:
     def to_erase(self, before: float) -> list[Shipment]:
         """Those that ended before, and whose bodies are still there."""
         rows = self._db.rows(
-            "SELECT * FROM shipments WHERE state IN ('ended', 'recalled') AND erased IS NULL AND ended <= ? ORDER BY ended",
+            "SELECT * FROM shipments WHERE state IN ('ended', 'recalled') AND erased IS NULL AND ended <= ?"
+            " ORDER BY ended",
             (before,),
         )
         return [_shipment(row) for row in rows]
@@ -303,9 +304,10 @@ class Drops:
             )
 
     def to_merge(self) -> list[File]:
-        """Complete files that still lie in pieces, oldest first."""
+        """Complete files that still lie in pieces, oldest first; of what is held, none."""
         rows = self._db.rows(
             f"SELECT {_FILE} FROM files WHERE state <> 'draft' AND id IN (SELECT file_id FROM segments)"  # noqa: S608
+            " AND shipment_id IN (SELECT id FROM shipments WHERE state IN ('dropping', 'settling'))"
             " ORDER BY progress, id"
         )
         return [_file(row) for row in rows]

@@ -20,7 +20,8 @@ class People:
         """A new user's row; everything else of it is set with `change`."""
         return int(
             self._db.value(
-                "INSERT INTO users (email, kind, standing, name, language, made) VALUES (?, ?, ?, '', ?, ?) RETURNING id",
+                "INSERT INTO users (email, kind, standing, name, language, made) VALUES (?, ?, ?, '', ?, ?)"
+                " RETURNING id",
                 (email, kind, standing, language, now),
             )
         )
@@ -80,6 +81,17 @@ class People:
                 "SELECT users.* FROM users JOIN members ON users.id = members.user_id "
                 "WHERE members.group_id = ? AND standing <> 'removed' ORDER BY email",
                 (group_id,),
+            )
+        ]
+
+    def groups(self, user_id: int) -> list[User]:
+        """The groups of a user, by address."""
+        return [
+            _user(row)
+            for row in self._db.rows(
+                "SELECT users.* FROM users JOIN members ON users.id = members.group_id "
+                "WHERE members.user_id = ? AND standing <> 'removed' ORDER BY email",
+                (user_id,),
             )
         ]
 

@@ -41,7 +41,8 @@ class Record:
             self._db.execute("DELETE FROM standing WHERE name = ?", (name,))
         else:
             self._db.execute(
-                "INSERT INTO standing (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                "INSERT INTO standing (name, value) VALUES (?, ?)"
+                " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
                 (name, value),
             )
 
