@@ -53,6 +53,7 @@ PROGRAMS = ("sftp", "ssh", "ssh-keygen")
 SOON = 30.0  # seconds for what takes one or two here; a busy machine may need more
 SLOWEST = 4 << 20  # bytes a second; the slowest disk that is waited for
 SPARE = 64 << 20  # bytes of disk beside the file's copies
+FULL = 256 << 10  # bytes of free disk; what is still there when a program could write no more
 COPIES = 4  # sealed here; fetched sealed, opened at home, fetched in the open by ann
 # Seconds; usually half a minute and more, for which nobody looks at a demo.
 QUIET = {"settle_loose": 2, "settle_folder": 2, "settle_connected": 4, "settle_suspect": 3}
@@ -232,7 +233,7 @@ def _serve_on(stage: Stage) -> None:
         stage.server.wait()
     except KeyboardInterrupt:
         return
-    raise Ended(f"The exchange has ended by itself.{stage.last_words()}")
+    raise stage.failure("The exchange has ended by itself.")
 
 
 # ---- the stage -----------------------------------------------------------------------------------
@@ -381,7 +382,7 @@ class Stage:
         )
         if done.returncode != 0:
             why = " ".join(clerk.plain(line) for line in done.stderr.splitlines() if line.strip())
-            raise Ended(f"{program} failed: {why or f'status {done.returncode}'}{self.last_words()}")
+            raise self.failure(f"{program} failed: {why or f'status {done.returncode}'}")
         return done.stdout
 
     def until(self, look: Callable[[], T | None], otherwise: str, file: Path | None = None) -> T:
@@ -393,11 +394,17 @@ class Stage:
             if found:
                 return found
             if self.server.poll() is not None:
-                raise Ended(f"The exchange has ended by itself.{self.last_words()}")
+                raise self.failure("The exchange has ended by itself.")
             time.sleep(0.05)
-        raise Ended(f"{otherwise} after {seconds:.0f} seconds.{self.last_words()}")
+        raise self.failure(f"{otherwise} after {seconds:.0f} seconds.")
 
-    def last_words(self) -> str:
+    def failure(self, why: str) -> Ended | OSError:
+        """What to raise: a full disk explains itself, all else with the exchange's last words."""
+        if shutil.disk_usage(self.folder).free < FULL:
+            return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return Ended(why + self._last_words())
+
+    def _last_words(self) -> str:
         """The end of the exchange's log, for whoever must find out why."""
         log = self.folder / "serve.log"
         lines = log.read_text(errors="replace").splitlines()[-5:] if log.exists() else []
