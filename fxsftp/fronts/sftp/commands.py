@@ -15,20 +15,18 @@ import shlex
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import asyncssh
 
 from fxsftp.domain import ids
 from fxsftp.domain.model import Kind
 from fxsftp.errors import FxError, ShipmentUnknown
+from fxsftp.exchange.sent import Sent
 from fxsftp.fronts.desk import Desk
 from fxsftp.fronts.sftp.rooms import Rooms
 
-if TYPE_CHECKING:
-    from fxsftp.exchange.sent import Sent
-
 STDIN_MOST = 64 << 10  # bytes; a code needs 20
+PROMPT = 1.0  # seconds; a program has written the code by then, a person is asked for it
 DONE, REFUSED, MISUSED, NO_COMMAND = 0, 1, 2, 127
 
 log = logging.getLogger("fxsftp.sftp")
@@ -178,8 +176,11 @@ def _line(sent: Sent) -> str:
 
 async def _open(call: CommandSession, words: list[str]) -> None:
     shipment = _shipment(words[0])
-    call.complain("Type the code from the SMS, then Enter.")
-    code = (await call.stdin(until=b"\n")).decode("utf-8", "replace").strip()
+    typing = asyncio.ensure_future(call.stdin(until=b"\n"))
+    await asyncio.wait([typing], timeout=PROMPT)
+    if not typing.done():
+        call.complain("Type the code from the SMS, then Enter.")
+    code = (await typing).decode("utf-8", "replace").strip()
     await call.desk.ask_slowly(call.exchange.inbox.open_with_code, call.user, shipment, code, call.desk.now())
     minutes = call.exchange.policy.opening / 60
     call.say(f"{shipment} is open to you for {minutes:.0f} minutes: get inbox/{shipment}/")

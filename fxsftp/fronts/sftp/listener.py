@@ -14,7 +14,7 @@ import secrets
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import asyncssh
 
@@ -25,9 +25,7 @@ from fxsftp.fronts.sftp.commands import CommandSession
 from fxsftp.fronts.sftp.overrides import hush, mend
 from fxsftp.fronts.sftp.rooms import Rooms
 from fxsftp.fronts.sftp.session import SftpSession
-
-if TYPE_CHECKING:
-    from fxsftp.templates import Templates
+from fxsftp.templates import Templates
 
 log = logging.getLogger("fxsftp.sftp")
 

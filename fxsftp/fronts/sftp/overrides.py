@@ -23,7 +23,7 @@ def mend(conn: asyncssh.SSHServerConnection, choke: Callable[[bool], None]) -> N
     line.resume_writing = lambda: choke(False)
 
     # An empty IGNORE before every packet hides the next IV of CBC ciphers (RFC 4251, 9.3.1).  None is served here,
-    # and without it a download takes a fifth less of a core.
+    # and without it a download takes up to a fifth less of a core.
     send_packet = conn.send_packet
 
     def send_what_matters(kind: int, *args: bytes, handler: Any = None) -> None:

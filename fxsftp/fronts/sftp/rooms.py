@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from fxsftp.domain import ids, places
 from fxsftp.domain.model import Entry, Notice, User, Wishes
@@ -27,14 +26,12 @@ from fxsftp.errors import (
     ReadOnly,
     ShipmentUnknown,
 )
+from fxsftp.exchange.drafts import Draft, Litter
+from fxsftp.exchange.inbox import Letter, Reading
+from fxsftp.exchange.sent import Sent
 from fxsftp.fronts.desk import Desk
 from fxsftp.fronts.sftp.wire import Open
-
-if TYPE_CHECKING:
-    from fxsftp.exchange.drafts import Draft, Litter
-    from fxsftp.exchange.inbox import Letter, Reading
-    from fxsftp.exchange.sent import Sent
-    from fxsftp.templates import Templates
+from fxsftp.templates import Templates
 
 LETTER = "SHIPMENT.txt"
 ROOM, READ_ONLY_ROOM, READ_ONLY = 0o755, 0o555, 0o444

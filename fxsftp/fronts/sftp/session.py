@@ -41,6 +41,7 @@ from fxsftp.fronts.sftp.wire import DATA_MOST, HEAD, PACKET_MOST, READ_MOST, Kin
 HANDLES_MOST = 256  # open at once in a session; clients keep one or two, sshfs a few dozen
 NAMES_MOST = 100  # names in one answer to READDIR, as OpenSSH's server gives
 HANDLE_BYTES = 256  # the longest handle the draft allows
+WRITE_LEAST = 21  # bytes after the length: kind, id, an empty handle, offset, no data
 TOGETHER = 256 << 10  # bytes; answers are gathered up to this, so that each fills whole SSH packets
 TURN = 1 << 20  # bytes; answers given in one turn of the loop, before others have theirs (about 2 ms)
 FULL, DRAINED = 1 << 20, 256 << 10  # bytes unsent at which requests wait, and at which they go on
@@ -190,6 +191,8 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         return 4 + int(length)
 
     def _begin_write(self, data: bytes, at: int, here: int, length: int, number: int) -> int:
+        if length < WRITE_LEAST:
+            return self._bad_write(number, length, "a WRITE")
         if here < 13:
             self._needed = 13
             return -1
@@ -252,7 +255,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         try:
             verb = VERBS.get(kind)
             if kind == Kind.EXTENDED:
-                name = reader.string().decode("ascii", "replace")
+                name = reader.string()[:64].decode("ascii", "replace")
                 verb = EXTENSIONS.get(name)
             if not verb:
                 raise NotSupported(f"SFTP requests of type {name!r}")

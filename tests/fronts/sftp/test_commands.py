@@ -73,9 +73,25 @@ def test_open_takes_the_code_from_stdin_however_it_was_typed(door: Door) -> None
     code = door.house.code(shipment, door.users[ANN])
     status, said, complaint = door.command(ANN, f"open {shipment}", typed="0000-0000-0000-0000\n")
     assert (status, said, shipment in complaint) == (1, "", True)
-    status, said, _ = door.command(ANN, f"open {shipment}", typed=f"  {code.upper().replace('-', ' ')}\r\nmore")
-    assert (status, f"inbox/{shipment}/" in said) == (0, True)
+    typed = f"  {code.upper().replace('-', ' ')}\r\nmore"
+    status, said, complaint = door.command(ANN, f"open {shipment}", typed=typed)
+    assert (status, f"inbox/{shipment}/" in said, complaint) == (0, True, "")
     assert door.exchange.inbox.is_open(door.users[ANN], shipment, door.house.clock())
+
+
+def test_a_person_is_asked_for_the_code_and_a_program_is_not(door: Door) -> None:
+    """Where nothing is typed for a second, a line on stderr says what is waited for."""
+    shipment = door.deliver(KARI, ANN, b"secret")
+    code = door.house.code(shipment, door.users[ANN])
+
+    async def walk() -> None:
+        async with door.connect(ANN) as conn:
+            process = await conn.create_process(f"open {shipment}")
+            assert "Type the code" in await process.stderr.readline()
+            process.stdin.write(code + "\n")
+            assert (await process.wait()).returncode == 0
+
+    asyncio.run(walk())
 
 
 def test_an_unknown_shipment_and_a_wrong_code_get_the_same_answer(door: Door) -> None:

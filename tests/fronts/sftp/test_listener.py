@@ -208,6 +208,22 @@ def test_who_is_revoked_leaves_and_nobody_else(door: Door) -> None:
     asyncio.run(walk())
 
 
+def test_a_demonstration_says_so_before_log_in(door: Door) -> None:
+    heard: list[str] = []
+
+    class Client(asyncssh.SSHClient):
+        def auth_banner_received(self, msg: str, lang: str) -> None:
+            heard.append(msg)
+
+    async def walk() -> None:
+        door.listener.terms = replace(door.listener.terms, banner="This is a demonstration.")
+        async with door.connect(KARI, client_factory=Client):
+            pass
+
+    asyncio.run(walk())
+    assert heard == ["This is a demonstration.\r\n"]
+
+
 def test_no_weak_algorithm_is_served(door: Door) -> None:
     async def walk() -> None:
         for weak in (

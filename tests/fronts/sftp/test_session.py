@@ -122,6 +122,8 @@ def test_what_is_asked_before_eof_is_still_answered(door: Door) -> None:
             packet(sftp.WRITE, 1, struct.pack(">I", 0xFFFFFFFF), b"x" * 40), sftp.BAD_MESSAGE, id="write-handle-4-GiB"
         ),
         pytest.param(packet(sftp.WRITE, 1), sftp.BAD_MESSAGE, id="write-of-nothing-at-all"),
+        pytest.param(packet(sftp.WRITE, 1, string(b"12345678")), sftp.BAD_MESSAGE, id="write-without-offset"),
+        pytest.param(packet(sftp.EXTENDED, 1, string(b"x" * 200_000)), sftp.UNSUPPORTED, id="endless-extension"),
         pytest.param(struct.pack(">IBI", 5, sftp.INIT, 3), sftp.BAD_MESSAGE, id="second-hello"),
         pytest.param(packet(sftp.SYMLINK, 1, string("a"), string("b")), sftp.DENIED, id="symlink"),
         pytest.param(packet(sftp.READLINK, 1, string("a")), sftp.DENIED, id="readlink"),
@@ -135,11 +137,12 @@ def test_what_is_asked_before_eof_is_still_answered(door: Door) -> None:
 def test_a_bad_packet_gets_its_status_and_the_session_goes_on(door: Door, sent: bytes, code: int) -> None:
     async def walk() -> None:
         async with door.raw(KARI) as raw:
-            raw.send(sent, packet(sftp.STAT, 77, string("/outbox")))
-            refused, after = await raw.answers(2)
+            raw.send(sent)
+            refused = await raw.answer()
             assert refused.code == code, refused.text
             assert "Traceback" not in refused.text
-            assert (after.kind, after.number) == (sftp.ATTRS, 77)
+            assert len(refused.text) < 300
+            assert (await raw.ask(sftp.STAT, string("/outbox"))).kind == sftp.ATTRS
 
     asyncio.run(walk())
 
