@@ -290,8 +290,8 @@ class Guest(asyncssh.SSHServer):
     def auth_completed(self) -> None:
         """They are who they say they are."""
         user = self._proven
-        if not user:
-            raise self._enough("Log in again.")
+        if not user or user.email != str(self._conn.get_extra_info("username")).casefold():  # so it is, unless asyncssh
+            raise self._enough("Log in again.")  # should come to ask in another order than it does
         users = [guest.user.id for guest in self._house.guests if guest.user]
         if users.count(user.id) >= self._terms.connections:
             raise self._too_many(f"You have {self._terms.connections} connections here, and more are not served.")
