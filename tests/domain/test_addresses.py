@@ -1,4 +1,4 @@
-"""Addresses and phone numbers.  The cases and their verdicts are isemail's; which can be a user name is for us to say."""
+"""Addresses and phone numbers.  The cases are isemail's; which of them can be a user name is for us to say."""
 
 from __future__ import annotations
 

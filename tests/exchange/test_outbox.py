@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ from fxsftp.errors import (
     TooManyFiles,
 )
 from tests.exchange.hands import Hand, dispatched, files_of, notices, sent_ids, with_policy, write
-from tests.house import ANN, BOB, KARI, House
+from tests.house import ANN, BOB, KARI, House, at
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 TO_KARI = f"/outbox/{KARI}"
@@ -515,10 +516,6 @@ def test_a_size_is_honoured_before_dispatch(house: House, ann: Hand, kari: Hand)
 
 
 def test_the_hash_of_what_was_sent_can_be_asked(house: House, ann: Hand, kari: Hand) -> None:
-    from hashlib import sha256
-
-    from tests.house import at
-
     ann.put(f"{REF}/a.csv", b"x" * 200_000)
     wanted = sha256(b"x" * 200_000).hexdigest()
     assert house.exchange.outbox.hash_of(ann.user, at(f"{REF}/a.csv")) == wanted
