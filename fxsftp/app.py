@@ -48,6 +48,7 @@ STEP = 1.0  # seconds between two looks at what has settled; settling takes 30 a
 BEAT = 60.0  # seconds between heartbeats
 SWEEP = 600.0  # seconds between sweeps where no timer starts them
 RESTART = 1.0  # seconds before a process that died is started again; doubled each time, up to a minute
+DEMO = "This exchange is a demonstration: its codes lie on its disk in clear. Send nothing that must stay secret."
 DRAIN = 20.0  # seconds that running transfers get when the service is asked to stop
 
 
@@ -167,6 +168,7 @@ def serve(settings: Settings, only: str | None) -> int:
     """Serve until SIGTERM or SIGINT; answers the exit status."""
     _log_as(settings)
     if only is None:
+        open_exchange(settings).close()  # what is wrong with the stores is said once, and not by each process
         return uvloop.run(_Supervisor(settings).run())
     if only == "sweep":
         return _sweep_once(settings)
@@ -219,6 +221,8 @@ def terms_of(settings: Settings) -> Terms:
         keepalive=settings.sftp.keepalive,
         idle=settings.sftp.idle,
         connections=settings.sftp.max_sessions_per_user,
+        all_connections=settings.sftp.max_sessions,
+        banner=DEMO if settings.exchange.demo else "",
     )
 
 

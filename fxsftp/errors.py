@@ -109,7 +109,8 @@ class RecipientUnknown(Missing):
 
 
 class NoRecipient(Forbidden):
-    """{0!r} has no recipient: put it in a folder named after the recipient's e-mail address, outbox/name@their.example/."""
+    """{0!r} has no recipient: put it in a folder named after the recipient's e-mail address,
+    outbox/name@their.example/."""
 
 
 # ---- rooms and names -----------------------------------------------------------------------------
@@ -204,7 +205,8 @@ class ShipmentUnknown(Missing):
 
 
 class WrongCode(Forbidden):
-    """That code does not open {0}. Check the number of the shipment in the SMS, and type the code as it stands there."""
+    """That code does not open {0}. Check the number of the shipment in the SMS, and type the code
+    as it stands there."""
 
 
 class OpeningClosed(Forbidden):
@@ -222,7 +224,7 @@ class WrongState(Conflict):
 
 
 class ClockDoubt(Conflict):
-    """The clock jumped by {0}; nothing is erased until an admin has looked: fxsftp sweep --confirm-clock"""
+    """The clock jumped {0}; nothing is erased until an admin has looked: fxsftp sweep --confirm-clock"""
 
 
 # ---- sealed containers ---------------------------------------------------------------------------

@@ -163,7 +163,7 @@ class Sftp(Section):
     listen: str = ""
     port: Port = 2222
     address: str = "sftp.example.org"
-    max_sessions: Count = 100
+    max_sessions: Count = 1000
     max_sessions_per_user: Count = 12
     login_time: Seconds = 20.0
     login_tries: Count = 6

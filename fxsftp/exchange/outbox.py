@@ -54,9 +54,30 @@ class Outbox:
         self._open: dict[int, Draft] = {}
 
     def begin(self) -> None:
-        """At the start of the service: no session of an earlier process is there any more."""
+        """At the start of the service: no session of an earlier process is there, and what one had open is lost."""
+        for file in self._registry.drops.being_written():
+            try:
+                self._lose_left_behind(file)
+            except FxError as problem:
+                log.error("shipment %s: what is left of a draft can't be taken up: %s", file.shipment_id, problem)
         with self._registry.atomic():
             self._registry.drops.disconnect_all()
+
+    def _lose_left_behind(self, file: File) -> None:
+        """After kill -9, what lies in blobs is what stat shows; the row may be a beat behind it."""
+        draft = seal.Draft(
+            self._bodies.draft_key(file), lambda _: self._holdings.bodies.create(), self._bodies.stored(file),
+            name=file.name,
+        )  # fmt: skip
+        segments = rows_of(draft.suspend())
+        with self._registry.atomic():
+            if segments or draft.flushed or file.in_row:
+                self._registry.drops.set_segments(file.id, segments)
+                self._registry.drops.change_file(file.id, size=draft.flushed, writer=None, sha256=None)
+            else:
+                self._forget(file)
+            self._changed(file.shipment_id, file.progress)
+        self._holdings.bodies.erase(*(self._bodies.blob_id(blob) for blob in draft.dropped))
 
     # ---- looking
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import cache
 
 from fxsftp import seal
 from fxsftp.domain import addresses, lifecycle
@@ -30,7 +31,6 @@ log = logging.getLogger("fxsftp.exchange")
 
 PASSWORD_MIN, PASSWORD_MAX = 12, 1024  # characters; NIST SP 800-63B asks for length and for nothing else
 LANGUAGES = ("en", "nb", "nn")
-_NOBODY = seal.hash_password("the hash that an unknown address is checked against")
 
 
 class People:
@@ -239,7 +239,7 @@ class People:
         """The user who may log in with it.  Takes as long for an unknown address as for a known one."""
         user = self.may_log_in(email)
         hashed = self._registry.people.password(user.id) if user else None
-        is_right = seal.verify_password(hashed or _NOBODY, password)
+        is_right = seal.verify_password(hashed or _nobody(), password)
         if user is None or hashed is None or not is_right:
             return None
         if seal.needs_rehash(hashed):
@@ -325,6 +325,12 @@ class People:
         if chosen not in LANGUAGES:
             raise Conflict(f"there is no language {chosen!r} here; choose one of {', '.join(LANGUAGES)}")
         return chosen
+
+
+@cache
+def _nobody() -> str:
+    """The hash that the password of an unknown address is checked against; made once, when it is first needed."""
+    return seal.hash_password("nobody")
 
 
 def _routes(wish: object) -> str:

@@ -68,6 +68,11 @@ class Upkeep:
         passed = float(now - then)
         return passed if passed < -TOLERANCE or passed > DOWN else 0
 
+    def doubt(self) -> str | None:
+        """By how much the clock jumped, if it did and no admin has looked yet: `30.0 days ahead`."""
+        found = self._registry.record.standing(DOUBT)
+        return None if found is None else _span(json.loads(found))
+
     def confirm_clock(self, now: float, boottime: float, boot_id: str) -> None:
         """An admin has looked: the clock is right."""
         with self._registry.atomic():
@@ -80,9 +85,9 @@ class Upkeep:
     def sweep(self, now: float, boottime: float, boot_id: str) -> Swept:
         """Remind, expire, end, erase.  Raises ClockDoubt, having done nothing."""
         self.beat(now, boottime, boot_id)
-        doubt = self._registry.record.standing(DOUBT)
+        doubt = self.doubt()
         if doubt is not None:
-            raise ClockDoubt(_span(json.loads(doubt)))
+            raise ClockDoubt(doubt)
         waiting = self._registry.drops.in_states(ShipmentState.WAITING)
         swept = Swept(
             reminded=sum(self._remind(each, now) for each in waiting),

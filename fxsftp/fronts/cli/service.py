@@ -111,6 +111,8 @@ def _examined(clerk_: Clerk, settings: Settings) -> Iterator[Finding]:
     try:
         with clerk_.exchange() as exchange:
             yield Finding(WELL, "registry", f"opens; {clerk.counted(len(exchange.people.users()), 'user')}")
+            if jump := exchange.upkeep.doubt():
+                yield Finding(WRONG, "clock", f"it jumped {jump}; when it is right: fxsftp sweep --confirm-clock")
             yield from _ways(settings, exchange.notices.waiting_ways())
             yield from _shipments(exchange)
     except (FxError, OSError) as problem:

@@ -178,9 +178,7 @@ class Rooms:
         """Make a folder in the outbox; in a locked shipment, a folder named after its code opens it."""
         place, now = self._to_change(path), self._desk.now()
         if place.room is Room.INBOX and ids.is_code_shaped(place.path):
-            await self._desk.ask_slowly(
-                self._exchange.inbox.open_with_code, self.user, place.shipment, place.path, now
-            )
+            await self._desk.ask_slowly(self._exchange.inbox.open_with_code, self.user, place.shipment, place.path, now)
             self._given.add(place)
         elif place.room is Room.OUTBOX and (place.who or place.path):
             await self._desk.ask(self._exchange.outbox.make_folder, self.user, place, now)

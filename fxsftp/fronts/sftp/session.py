@@ -392,9 +392,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         return wire.status(number, Status.OK)
 
     def _limits(self, number: int, _reader: Reader) -> Answer:
-        return wire.packet(
-            Kind.EXTENDED_REPLY, number, wire.numbers(PACKET_MOST, READ_MOST, DATA_MOST, HANDLES_MOST)
-        )
+        return wire.packet(Kind.EXTENDED_REPLY, number, wire.numbers(PACKET_MOST, READ_MOST, DATA_MOST, HANDLES_MOST))
 
     async def _statvfs(self, number: int, _reader: Reader) -> bytes:
         used, quota = await self._rooms.usage()

@@ -270,6 +270,11 @@ class Drops:
         """That session is gone."""
         self._db.execute("UPDATE files SET connected = NULL WHERE connected = ?", (session,))
 
+    def being_written(self) -> list[File]:
+        """Every file that a session has open, or had when the service ended."""
+        rows = self._db.rows(f"SELECT {_FILE} FROM files WHERE state = 'draft' AND writer IS NOT NULL")  # noqa: S608
+        return [_file(row) for row in rows]
+
     def disconnect_all(self) -> None:
         """No session is there: what a start after a crash finds."""
         self._db.execute(

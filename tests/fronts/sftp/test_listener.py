@@ -20,7 +20,7 @@ PASSWORD = "correct horse battery staple"  # not only long enough: it is everyon
 
 
 def try_password(door: Door, email: str, password: str, **how: object) -> str:
-    """"in", or what the client hears."""
+    """ "in", or what the client hears."""
 
     async def walk() -> str:
         try:

@@ -444,8 +444,6 @@ def test_who_does_not_read_costs_a_few_mib(door: Door, monkeypatch: pytest.Monke
     asyncio.run(walk())
 
 
-
-
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(noise=st.binary(min_size=1, max_size=4000), packets=st.integers(0, 3))
 def test_noise_ends_a_session_at_most(door: Door, noise: bytes, packets: int) -> None:
