@@ -81,6 +81,11 @@ class Guest:
         """The partner's own `fxsftp`."""
         return self._run([sys.executable, "-m", "fxsftp", *words], stdin)
 
+    def typed(self, line: str) -> Ran:
+        """A command as a mail shows it, typed into a shell; our key and known hosts are as if in ~/.ssh."""
+        program, _, rest = line.partition(" ")
+        return self._run(["sh", "-c", f"{program} {shlex.join(self._trust())} {rest}"])
+
     def put(self, data: bytes, remote: str) -> Ran:
         """One file, that must arrive."""
         return self._must(self.sftp(f"put {self.file(data)} {quoted(remote)}"))
@@ -156,11 +161,14 @@ class Guest:
         return ["-o", f"BatchMode={'no' if self.password else 'yes'}", "-b", "-", *self._options("-P"), "127.0.0.1"]
 
     def _options(self, port: str) -> list[str]:
+        return [*self._trust(), "-o", f"User={self.email}", port, str(self._exchange.port)]
+
+    def _trust(self) -> list[str]:
+        """Who we are, and whom we take for the exchange."""
         known = self.home / "known_hosts"
         host_key = (self._exchange.folder / "ssh_host_ed25519_key.pub").read_text()
         known.write_text(f"[127.0.0.1]:{self._exchange.port} {host_key}")
         said = {
-            "User": self.email,
             "UserKnownHostsFile": known,
             "GlobalKnownHostsFile": "/dev/null",
             "StrictHostKeyChecking": "yes",
@@ -170,7 +178,7 @@ class Guest:
             "NumberOfPasswordPrompts": "1",
         }
         key = ["-i", str(self.key)] if self.key else []
-        return ["-F", "/dev/null", port, str(self._exchange.port), *key, *_each("-o", said)]
+        return ["-F", "/dev/null", *key, *_each("-o", said)]
 
     def _run(self, command: list[str], stdin: bytes = b"") -> Ran:
         ran = subprocess.run(

@@ -52,7 +52,7 @@ def watch(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
         return
     house: House = request.getfixturevalue("house")
-    with closing(sqlite3.connect(house.settings.state / "registry" / "registry.db")) as db, db:
+    with closing(sqlite3.connect(house.settings.registry)) as db, db:
         db.execute("CREATE TABLE seen_by_the_test (what TEXT, before TEXT, after TEXT)")
         for table in TABLES:
             db.execute(
@@ -60,7 +60,7 @@ def watch(request: pytest.FixtureRequest) -> Iterator[None]:
                 f" BEGIN INSERT INTO seen_by_the_test VALUES ('{table}', OLD.state, NEW.state); END"
             )
     yield
-    with closing(sqlite3.connect(house.settings.state / "registry" / "registry.db")) as db:
+    with closing(sqlite3.connect(house.settings.registry)) as db:
         seen = set(db.execute("SELECT what, before, after FROM seen_by_the_test"))
     assert seen <= _by_the_tables()
     assert isinstance(request.node, pytest.Function)
