@@ -170,11 +170,11 @@ class House:
         return self.listener.port
 
     def close_door(self) -> None:
-        """Everyone out."""
+        """Everyone out, and all that they left open put away.  Who asks for the port again opens it anew."""
         if self._loop and self._thread:
             self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join(30)
-            self.listener = None
+            self._loop = self._thread = self.listener = None
 
 
 def at(path: str) -> Place:
