@@ -116,23 +116,32 @@ class Bodies:
 
         return read
 
+    def plain_at(self, file: File) -> ReadAt:
+        """The plaintext of a complete file, while its drop is not dispatched; for one reader at a time."""
+        pieces = self.stored(file)
+        if len(pieces) > 1 or (pieces and pieces[0].blob is not None and not file.blob):
+            return seal.pieces_reader(pieces, self.draft_key(file)).read
+        return seal.Unsealer(self.read_at(file), self.draft_key(file), file.body).read
+
     def hash_of_draft(self, file: File) -> str:
         """SHA-256 of the plaintext of a complete file; slow for a large one."""
         return self.digest_of_draft(file, "sha256")
 
     def digest_of_draft(self, file: File, algorithm: str) -> str:
         """Any of hashlib's digests of the plaintext of a complete file."""
-        pieces = self.stored(file)
-        digest = hashlib.new(algorithm, usedforsecurity=False)
-        if len(pieces) > 1 or (pieces and pieces[0].blob is not None and not file.blob):
-            reader = seal.pieces_reader(pieces, self.draft_key(file))
-            for offset in range(0, file.size, PIECE):
-                digest.update(reader.read(offset, PIECE))
-            return digest.hexdigest()
-        unsealer = seal.Unsealer(self.read_at(file), self.draft_key(file), file.body)
+        digest, read = hashlib.new(algorithm, usedforsecurity=False), self.plain_at(file)
         for offset in range(0, file.size, PIECE):
-            digest.update(unsealer.read(offset, PIECE))
+            digest.update(read(offset, PIECE))
         return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a file holds, for whoever may know its hash.  Reading it here counts for nothing; one reader at a time."""
+
+    size: int
+    read: ReadAt | None  # None where nobody but a recipient can read it any more
+    sha256: str | None = None  # of all of it, in hex, where that is known
 
 
 @dataclass(frozen=True)

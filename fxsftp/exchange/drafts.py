@@ -15,6 +15,7 @@ from fxsftp.domain import lifecycle
 from fxsftp.domain.lifecycle import FileState
 from fxsftp.domain.model import Entry, File, Wishes
 from fxsftp.errors import Incomplete, NotReadable, NotYours, OverQuota
+from fxsftp.exchange.bodies import Content
 from fxsftp.exchange.holdings import Holdings
 from fxsftp.store.registry.drops import SegmentRow
 from fxsftp.store.vault import Blob
@@ -159,6 +160,12 @@ class Draft:
         if not self.is_touched:
             raise NotReadable(self.file.name)
         return self._sealing.read(offset, count)
+
+    def content(self) -> Content:
+        """What was written so far, to be hashed.  Raises NotReadable where nothing was written by this OPEN."""
+        if not self.is_touched:
+            raise NotReadable(self.file.name)
+        return Content(self.size, self.read)
 
     def wish(self, wishes: Wishes) -> None:
         """FSETSTAT: times and mode are remembered, a size is kept to."""
@@ -309,6 +316,10 @@ class Litter:
         """It does not matter where it was cut."""
 
     def read(self, offset: int, count: int) -> bytes:  # noqa: ARG002 - it has the verbs of a Draft
+        """Nothing was kept."""
+        raise NotReadable(self.file.name)
+
+    def content(self) -> Content:
         """Nothing was kept."""
         raise NotReadable(self.file.name)
 

@@ -19,6 +19,8 @@ from fxsftp.errors import (
     AlreadySent,
     AlreadyThere,
     BadName,
+    CannotHash,
+    Conflict,
     CrossRoom,
     FxError,
     IsAFolder,
@@ -31,7 +33,7 @@ from fxsftp.errors import (
     RecipientUnknown,
     TooManyFiles,
 )
-from fxsftp.exchange.bodies import Bodies
+from fxsftp.exchange.bodies import Bodies, Content
 from fxsftp.exchange.drafts import MODE_MASK, Draft, Litter, rows_of
 from fxsftp.exchange.holdings import Holdings
 from fxsftp.store.registry.drops import Folder
@@ -617,12 +619,12 @@ class Outbox:
             current, source = drops.file(file.id), drops.find(file.shipment_id)
             if current is None or source is None or source.state not in BEFORE_DISPATCH:
                 raise AlreadySent(file.name)
-            target = source if not places_folder(path) and source.is_loose else self._drop_for(user, who, path, None)
+            is_alone = source.is_loose and not drops.has_files(source.id, 1)  # not while its place is being put again
+            target = source if is_alone and not places_folder(path) else self._drop_for(user, who, path, None)
             drop_id = target.id if target else self._new_drop_id()
             drop_key = self._bodies.drop_key(drop_id, make=target is None, now=now)
             file_key = self._bodies.draft_key(file)
-            for older in drops.at(user.id, who, path):
-                self._forget_or_hide(older, now)
+            replaced = drops.at(user.id, who, path)
             if target is None:
                 drops.add(drop_id, user.id, recipient, who, places_folder(path), subject or places_folder(path), now)
                 self._registry.record.tell(now, user.email, "began", shipment_id=drop_id)
@@ -638,6 +640,8 @@ class Outbox:
                 waits=int(current.state is FileState.DRAFT or self._policy.is_partial(path)),
                 progress=now,
             )
+            for older in replaced:  # not before: with its last file a drop would go
+                self._forget_or_hide(older, now)
             self._changed(file.shipment_id, now)
             self._changed(drop_id, now)
 
@@ -655,6 +659,8 @@ class Outbox:
         for file in files:
             if file.shipment_id and not self._is_before_dispatch(file):
                 raise AlreadySent(file.name)
+        if len({file.path for file in files}) < len(files):
+            raise Conflict(f"a file in {old.name!r} is being put again; rename it when that is done")
         moved = [folder for folder in drops.folders(user.id, old.who) if _is_within(folder.path, old.path)]
         with self._registry.atomic():
             for folder in moved:
@@ -674,6 +680,28 @@ class Outbox:
     def usage(self, user: User) -> tuple[int, int]:
         """(bytes in use, bytes allowed)."""
         return self._registry.drops.usage(user.id), user.quota or self._policy.quota
+
+    def space(self, user: User) -> tuple[int, int]:
+        """(bytes in use, bytes that may still come): what the quota leaves, or the disk if that is less."""
+        used, quota = self.usage(user)
+        return used, max(0, min(quota - used, self._holdings.bodies.free_bytes()))
+
+    def content(self, user: User, place: Place) -> Content:
+        """What the user sent, to be hashed.  Once it is dispatched only the hash of the whole of it is known.
+
+        Raises NoSuchPlace, IsAFolder, NotYours while it is being written, CannotHash for what was not kept.
+        """
+        file = self._file(user, place)
+        if file is None:
+            if self._registry.drops.folder(user.id, place.who, place.path):
+                raise IsAFolder(place.name)
+            raise NoSuchPlace(str(place))
+        if file.state is FileState.DRAFT:
+            raise NotYours(file.name)
+        if not file.shipment_id:
+            raise CannotHash("files of this name are never sent, and not kept")
+        read = self._bodies.plain_at(file) if self._is_before_dispatch(file) else None
+        return Content(file.size, read, file.sha256)
 
     def hash_of(self, user: User, place: Place) -> str:
         """SHA-256, in hex, of what the user sent.  Raises NoSuchPlace, or NotYours while it is being written."""

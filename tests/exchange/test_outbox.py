@@ -327,6 +327,29 @@ def test_renaming_while_it_is_written_lets_the_bytes_go_on(house: House, ann: Ha
     assert kari.get(f"/inbox/{dispatched(house)}/b.csv") == b"first second"
 
 
+def test_a_rename_may_replace_the_only_file_of_another_drop(house: House, ann: Hand, kari: Hand) -> None:
+    ann.put(f"{REF}/a.csv", b"old")
+    ann.put(f"{TO_KARI}/a.csv", b"new!")
+    ann.mv(f"{TO_KARI}/a.csv", f"{REF}/a.csv", replace=True)
+    assert len(ann.drops()) == 1
+    assert kari.get(f"/inbox/{dispatched(house)}/a.csv") == b"new!"
+
+
+def test_a_draft_renamed_to_another_recipient_takes_nothing_else_along(house: House, ann: Hand, kari: Hand) -> None:
+    """A loose file is being put again, and its new version turns out to be for somebody else."""
+    ola = Hand(house, house.add("ola@ssb.example", Kind.MEMBER))
+    ann.put(f"{TO_KARI}/a.csv", b"for kari")
+    draft = ann.open(f"{TO_KARI}/a.csv")
+    write(draft, b"for ola")
+    ann.mv(f"{TO_KARI}/a.csv", "/outbox/ola@ssb.example/a.csv")
+    ann.close(draft)
+
+    first, second = sent_ids(house.settle())
+    assert {drop.id: drop.recipient for drop in ann.drops()} == {first: KARI, second: "ola@ssb.example"}
+    assert kari.get(f"/inbox/{first}/a.csv") == b"for kari"
+    assert ola.get(f"/inbox/{second}/a.csv") == b"for ola"
+
+
 # ---- whom one may address
 
 
