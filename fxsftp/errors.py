@@ -152,6 +152,14 @@ class NoLinks(Forbidden):
     """There are no {0} on this exchange. Put the file itself."""
 
 
+class NoCopies(Forbidden):
+    """The exchange can't copy a file: it is sealed where it lies. Put it again under the other name."""
+
+
+class CannotHash(Conflict):
+    """These hashes can't be had: {0}"""
+
+
 class NotReadable(Forbidden):
     """{0!r} is sealed and only its recipient can open it. You still have your own copy."""
 

@@ -24,6 +24,7 @@ T = TypeVar("T")
 
 THREADS = 8  # enough to keep two cores and a disk busy; each holds one connection to the registry
 SLOW = 2  # scrypt and Argon2 take 32-64 MiB and a whole core each
+STEADY = 2  # threads that long work may keep busy, so that the others stay free for what takes a moment
 
 log = logging.getLogger("fxsftp.desk")
 
@@ -39,6 +40,7 @@ class Desk:
         self.now = clock
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="desk")
         self._slow = asyncio.Semaphore(SLOW)
+        self._steady = asyncio.Semaphore(STEADY)
         self._errands: set[asyncio.Task[None]] = set()
 
     async def ask(self, verb: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -49,6 +51,11 @@ class Desk:
     async def ask_slowly(self, verb: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The same for key derivation: few at a time, so that guessing can't use up memory or all threads."""
         async with self._slow:
+            return await self.ask(verb, *args, **kwargs)
+
+    async def ask_steadily(self, verb: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The same for one piece of long work, such as hashing: few at a time, and all take turns piece by piece."""
+        async with self._steady:
             return await self.ask(verb, *args, **kwargs)
 
     def see_to(self, errand: Coroutine[Any, Any, None]) -> None:

@@ -219,10 +219,10 @@ async def _pwd(call: CommandSession, _words: list[str]) -> None:
 
 
 async def _df(call: CommandSession, _words: list[str]) -> None:
-    used, quota = await call.rooms.usage()
-    share = -(-100 * used // quota) if quota else 100
+    used, most = await call.rooms.usage()
+    share = -(-100 * used // most) if most else 100
     call.say(f"{'Filesystem':<16}{'1K-blocks':>14}{'Used':>14}{'Available':>14} Use% Mounted on")
-    call.say(f"{'fxsftp':<16}{quota >> 10:>14}{used >> 10:>14}{max(quota - used, 0) >> 10:>14} {share:>3}% /")
+    call.say(f"{'fxsftp':<16}{most >> 10:>14}{used >> 10:>14}{most - used >> 10:>14} {share:>3}% /")
 
 
 def _shipment(word: str) -> str:

@@ -26,6 +26,7 @@ from fxsftp.errors import (
     ReadOnly,
     ShipmentUnknown,
 )
+from fxsftp.exchange.bodies import Content
 from fxsftp.exchange.drafts import Draft, Litter
 from fxsftp.exchange.inbox import Letter, Reading
 from fxsftp.exchange.sent import Sent
@@ -112,8 +113,16 @@ class Rooms:
         return FolderHandle(found, place.name)
 
     async def usage(self) -> tuple[int, int]:
-        """Bytes in use, and the quota."""
-        return await self._desk.ask(self._exchange.outbox.usage, self.user)
+        """Bytes in use, and how many could be: the quota, or less where the disk is nearly full."""
+        used, free = await self._desk.ask(self._exchange.outbox.space, self.user)
+        return used, used + free
+
+    async def content(self, path: bytes) -> Content:
+        """What may be hashed: a file that this user has sent or could fetch."""
+        place = places.parse(path)
+        if place.room is Room.OUTBOX and (place.who or place.path):
+            return await self._desk.ask(self._exchange.outbox.content, self.user, place)
+        return (await self.open(path, Open.READ, Wishes())).content()
 
     async def hash_of(self, path: bytes) -> str:
         """The SHA-256, in hex, of a file that this user has sent or could fetch."""
@@ -383,6 +392,10 @@ class Handle:
         """The next entries of a folder; none at the end."""
         raise BadHandle
 
+    def content(self) -> Content:
+        """What it holds, to be hashed."""
+        raise BadHandle
+
     async def change(self, wishes: Wishes) -> None:  # noqa: ARG002
         """Take what the client says of it."""
         raise Forbidden("this was not opened for writing")
@@ -410,6 +423,9 @@ class DraftHandle(Handle):
     def entry(self) -> Entry:
         return self._draft.entry()
 
+    def content(self) -> Content:
+        return self._draft.content()
+
     async def change(self, wishes: Wishes) -> None:
         await self._desk.ask(self._draft.wish, wishes)
 
@@ -433,6 +449,9 @@ class ReadingHandle(Handle):
     def entry(self) -> Entry:
         return self._reading.entry
 
+    def content(self) -> Content:
+        return self._reading.content()
+
     async def close(self) -> None:
         await self._desk.ask(self._desk.exchange.inbox.read_done, self._reading, self._desk.now())
 
@@ -448,6 +467,9 @@ class PageHandle(Handle):
 
     def entry(self) -> Entry:
         return self._entry
+
+    def content(self) -> Content:
+        return Content(len(self._text), self.read)
 
 
 class FolderHandle(Handle):

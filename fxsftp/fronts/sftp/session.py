@@ -29,12 +29,15 @@ from fxsftp.errors import (
     Forbidden,
     FxError,
     Missing,
+    NoCopies,
     NoLinks,
     NoSuchPlace,
     NotSupported,
 )
+from fxsftp.exchange.bodies import Content
 from fxsftp.fronts.desk import Desk
 from fxsftp.fronts.sftp import wire
+from fxsftp.fronts.sftp.hashes import ALGORITHM, hashes
 from fxsftp.fronts.sftp.rooms import Handle, Rooms
 from fxsftp.fronts.sftp.wire import DATA_MOST, HEAD, PACKET_MOST, READ_MOST, Kind, Reader, Status
 
@@ -395,14 +398,32 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         return wire.packet(Kind.EXTENDED_REPLY, number, wire.numbers(PACKET_MOST, READ_MOST, DATA_MOST, HANDLES_MOST))
 
     async def _statvfs(self, number: int, _reader: Reader) -> bytes:
-        used, quota = await self._rooms.usage()
-        free = max(quota - used, 0) // _BLOCK
-        blocks = quota // _BLOCK
+        used, most = await self._rooms.usage()
+        blocks, free = most // _BLOCK, (most - used) // _BLOCK
         numbers = (_BLOCK, _BLOCK, blocks, free, free, blocks, free, free, 0, _NOSUID, 255)
         return wire.packet(Kind.EXTENDED_REPLY, number, wire.numbers(*numbers))
 
     def _hardlink(self, _number: int, _reader: Reader) -> Answer:
         raise NoLinks("hard links")
+
+    def _copy(self, _number: int, _reader: Reader) -> Answer:
+        raise NoCopies
+
+    async def _check_file_name(self, number: int, reader: Reader) -> bytes:
+        return await self._hashed(number, reader, await self._rooms.content(reader.string()))
+
+    async def _check_file_handle(self, number: int, reader: Reader) -> bytes:
+        return await self._hashed(number, reader, self._handle(reader).content())
+
+    async def _check_file(self, number: int, reader: Reader) -> bytes:
+        # Paramiko's form of check-file-handle: no such request is in the draft, nor its name in the draft's answer.
+        return await self._hashed(number, reader, self._handle(reader).content(), wire.string(b"check-file"))
+
+    async def _hashed(self, number: int, reader: Reader, content: Content, before: bytes = b"") -> bytes:
+        algorithms = reader.string().decode("ascii", "replace")
+        start, length, block = reader.uint64(), reader.uint64(), reader.uint32()
+        found = await hashes(self._desk, content, algorithms, start, length, block, lambda: self._is_over)
+        return wire.packet(Kind.EXTENDED_REPLY, number, before + wire.string(ALGORITHM.encode()) + found)
 
     def _home(self, number: int, reader: Reader) -> Answer:
         name = reader.string().decode("utf-8", "replace")
@@ -565,8 +586,13 @@ OFFERS: Mapping[str, tuple[bytes, Verb]] = {
     "lsetstat@openssh.com": (b"1", Verb("lsetstat", SftpSession._setstat, True)),
     "limits@openssh.com": (b"1", Verb("limits", SftpSession._limits, False)),
     "expand-path@openssh.com": (b"1", Verb("expand-path", SftpSession._expand_path, False)),
+    "check-file": (b"sha256", Verb("check-file", SftpSession._check_file, False)),
+    "check-file-name": (b"", Verb("check-file-name", SftpSession._check_file_name, False)),
+    "check-file-handle": (b"", Verb("check-file-handle", SftpSession._check_file_handle, False)),
     "home-directory": (b"1", Verb("home-directory", SftpSession._home, False)),
     "hardlink@openssh.com": (b"", Verb("hardlink", SftpSession._hardlink, True)),
+    "copy-data": (b"", Verb("copy-data", SftpSession._copy, True)),
+    "copy-file": (b"", Verb("copy-file", SftpSession._copy, True)),
 }
 EXTENSIONS: Mapping[str, Verb] = {name: verb for name, (_, verb) in OFFERS.items()}
 
