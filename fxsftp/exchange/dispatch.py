@@ -55,6 +55,7 @@ class Load:
 
     files: Sequence[File]
     parcels: Sequence[Parcel]
+    left_out: Sequence[str]  # why members of the group get nothing
     recoveries: Sequence[tuple[int, bytes]]
     pack: seal.Blob | None
     packed: Sequence[tuple[int, int]]  # file id, where its body begins in the pack
@@ -224,7 +225,7 @@ class Dispatch:
             raise Held("empty", "there is nothing in it but checksums")
         if len(files) > self._policy.max_files:
             raise Held("too many", f"it has more than {self._policy.max_files} files; send the rest as another")
-        receivers = self._receivers(sender, first.recipient)
+        receivers, left_out = self._receivers(sender, first.recipient)
         keys = {file.id: self._bodies.draft_key(file) for file in files}
         parcels = [self._parcel(user, via, lock, files, keys) for user, via, lock in receivers]
         recovery = self._holdings.keys.recovery_lock
@@ -233,7 +234,7 @@ class Dispatch:
         for file in files:
             if file.blob:
                 self._holdings.bodies.commit(file.blob)
-        return Load(files, parcels, recoveries, pack, packed)
+        return Load(files, parcels, left_out, recoveries, pack, packed)
 
     def _check_manifests(self, files: Sequence[File]) -> None:
         for file in files:
@@ -242,24 +243,24 @@ class Dispatch:
                 if problem:
                     raise Held("manifest", problem)
 
-    def _receivers(self, sender: User, address: str) -> list[tuple[User, str, LockKind]]:
+    def _receivers(self, sender: User, address: str) -> tuple[list[tuple[User, str, LockKind]], list[str]]:
+        """Who gets it, and why others of the group don't."""
         recipient = self._registry.people.by_email(address)
         if recipient is None:
             raise Held("recipient", str(RecipientUnknown(address)))
         if recipient.kind is not Kind.GROUP:
-            return [(recipient, "", self._lock_for(recipient, None))]
-        found = []
-        problem = Held("recipient", f"nobody in the group {address} can receive now")
+            return [(recipient, "", self._lock_for(recipient, None))], []
+        found, left_out = [], []
         for member in self._registry.people.members(recipient.id):
             if member.id == sender.id:
                 continue
             try:
                 found.append((member, recipient.email, self._lock_for(member, recipient.delivery)))
-            except Held as one:
-                problem = one
+            except Held as problem:
+                left_out.append(problem.reason)
         if not found:
-            raise problem
-        return found
+            raise Held("recipient", "; ".join([f"nobody in the group {address} can receive now", *left_out]))
+        return found, left_out
 
     def _lock_for(self, user: User, via: LockKind | None) -> LockKind:
         if user.standing is Standing.INVITED:
@@ -353,6 +354,8 @@ class Dispatch:
                 self._registry.record.tell(
                     now, "exchange", "dispatched", f"{parcel.user.email}: {parcel.lock}", first.id
                 )
+            for reason in load.left_out:
+                self._registry.record.tell(now, "exchange", "left out", reason, first.id)
             if codes:  # first, and durable: a code without its shipment opens nothing and is swept after three days
                 self._holdings.secrets.keep_codes(codes, now)
         # that commit was the moment of truth: before it there was a drop, now there is a shipment

@@ -167,6 +167,20 @@ def test_a_sender_in_the_group_gets_nothing_and_an_empty_group_holds(house: Hous
     assert ann.delivery(dispatched(house)).via == GROUP
 
 
+def test_a_member_who_can_not_receive_is_left_out_and_the_receipt_says_so(house: House, ann: Hand, kari: Hand) -> None:
+    group(house, ANN, KARI)
+    ola = Hand(house, house.add("ola@ssb.example", Kind.MEMBER))
+    house.exchange.people.disable(ANN, house.clock())
+    ola.put(f"/outbox/{GROUP}/Ref/a.csv", PLAIN)
+    shipment = dispatched(house)
+
+    assert kari.get(f"/inbox/{shipment}/a.csv") == PLAIN
+    history = house.exchange.sent.find(ola.user, shipment, house.clock()).history
+    assert [event.detail for event in history if event.event == "left out"] == [
+        f"{ANN} can't receive now; ask the operator"
+    ]
+
+
 # ---- held
 
 

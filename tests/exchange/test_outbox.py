@@ -344,10 +344,10 @@ def test_a_draft_renamed_to_another_recipient_takes_nothing_else_along(house: Ho
     ann.mv(f"{TO_KARI}/a.csv", "/outbox/ola@ssb.example/a.csv")
     ann.close(draft)
 
-    first, second = sent_ids(house.settle())
-    assert {drop.id: drop.recipient for drop in ann.drops()} == {first: KARI, second: "ola@ssb.example"}
-    assert kari.get(f"/inbox/{first}/a.csv") == b"for kari"
-    assert ola.get(f"/inbox/{second}/a.csv") == b"for ola"
+    assert len(sent_ids(house.settle())) == 2
+    of = {drop.recipient: drop.id for drop in ann.drops()}
+    assert kari.get(f"/inbox/{of[KARI]}/a.csv") == b"for kari"
+    assert ola.get(f"/inbox/{of['ola@ssb.example']}/a.csv") == b"for ola"
 
 
 # ---- whom one may address
