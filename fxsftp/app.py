@@ -27,11 +27,12 @@ import uvloop
 
 from fxsftp import readiness, seal, shipped
 from fxsftp.bell import Bell
+from fxsftp.carriers import Carrier
 from fxsftp.clock import SteadyClock, boot
 from fxsftp.courier import Courier, hire
 from fxsftp.domain.model import LockKind
 from fxsftp.domain.policy import Policy
-from fxsftp.errors import BadSettings, ClockDoubt, FxError
+from fxsftp.errors import BadSettings, ClockDoubt, FxError, HookUnusable
 from fxsftp.exchange import Exchange, Holdings, Keyring
 from fxsftp.fronts.desk import Desk
 from fxsftp.fronts.sftp import hostkeys
@@ -247,10 +248,9 @@ async def _beating(desk: Desk) -> None:
 async def _serve_courier(settings: Settings, stop: asyncio.Event, running: bytes | None) -> None:
     exchange = open_exchange(settings, role="courier", running=running)
     strict = bool(os.environ.get("INVOCATION_ID"))  # set by systemd, under which hooks must be root's
-    ways = {way: name for way, name in (("mail", settings.notify.mail), ("sms", settings.notify.sms)) if name}
     courier = Courier(
         exchange.notices,
-        hire(ways, [*settings.hook_folders, shipped.folder("hooks")], settings.for_hook, strict=strict),
+        _carriers(settings, strict),
         templates_of(settings),
         Bell(settings.bell),
         sender=settings.notify.sender,
@@ -268,6 +268,18 @@ async def _serve_courier(settings: Settings, stop: asyncio.Event, running: bytes
         await work
     finally:
         exchange.close()
+
+
+def _carriers(settings: Settings, strict: bool) -> dict[str, Carrier]:
+    """One for each way that has a hook.  A hook that can't be used holds up no other way."""
+    folders = [*settings.hook_folders, shipped.folder("hooks")]
+    found: dict[str, Carrier] = {}
+    for way, name in (("mail", settings.notify.mail), ("sms", settings.notify.sms)):
+        try:
+            found |= hire({way: name}, folders, settings.for_hook, strict=strict)
+        except HookUnusable as problem:
+            log.error("%s waits until this is mended and the courier is started again: %s", way, problem)
+    return found
 
 
 _ROLES = {"sftp": _serve_sftp, "courier": _serve_courier}
