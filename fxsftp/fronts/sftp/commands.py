@@ -12,6 +12,7 @@ import hashlib
 import logging
 import re
 import shlex
+import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -143,7 +144,8 @@ async def _help(call: CommandSession, _words: list[str]) -> None:
 
 
 async def _send(call: CommandSession, words: list[str]) -> None:
-    folder = words[0].strip("/").removeprefix("outbox/") if words else None
+    # ssh joins what it was given by blanks and keeps no quotes, and subjects have blanks: all words are one name.
+    folder = " ".join(words).strip("/").removeprefix("outbox/") or None
     sent = await call.desk.ask_slowly(call.exchange.dispatch.send, call.user, folder, call.desk.now())
     for shipment in sent:
         call.say(f"{shipment.id} sent to {shipment.recipient}" + (f": {shipment.subject}" if shipment.subject else ""))
@@ -250,7 +252,7 @@ VERBS: Mapping[str, Verb] = {
     verb.name: verb
     for verb in (
         Verb("help", "", 0, 9, "shows this", _help),
-        Verb("send", "[FOLDER]", 0, 1, "sends what is complete in outbox now, without waiting for it to settle", _send),
+        Verb("send", "[FOLDER]", 0, sys.maxsize, "sends what is complete in outbox now, without waiting for it to settle", _send),
         Verb("status", "[ID]", 0, 1, "shows what became of your shipments, or of one", _status),
         Verb("open", "ID", 1, 1, "opens a locked shipment; asks for the code from the SMS", _open),
         Verb("recall", "ID", 1, 1, "takes a shipment back, and says what was read already", _recall),
