@@ -218,7 +218,7 @@ class Carrier:
         try:
             hook.stdin.write(json.dumps(line).encode() + b"\n")  # ASCII only, whatever the hook takes for its encoding
             await hook.stdin.drain()
-        except (BrokenPipeError, ConnectionResetError, RuntimeError):  # the last is uvloop's, for a pipe that has closed
+        except (BrokenPipeError, ConnectionResetError, RuntimeError):  # the last is uvloop's, for a closed pipe
             raise _Rubbish("ended without reading its message") from None
 
     async def _listen(self, stream: asyncio.StreamReader) -> None:
