@@ -21,6 +21,7 @@ from fxsftp.store.registry.drops import SegmentRow
 from fxsftp.store.vault import Blob
 
 TYPICAL_BLOCKS = (30_000,)  # curl's; everybody else's block is a multiple of 1024
+COPIED_BY = 4096  # bytes; programs copy by this or a multiple, and few whole files end there
 MODE_MASK = 0o777  # setuid, setgid and sticky mean nothing here
 
 
@@ -216,9 +217,15 @@ class Draft:
     def looks_cut(self) -> bool:
         """Whether the end looks as an interrupt would leave it: no size was announced, the last block is a full one.
 
-        Ctrl-C in OpenSSH's sftp sends a genuine CLOSE after a part of the file, and nothing else tells.
+        Ctrl-C in OpenSSH's sftp sends a genuine CLOSE after a part of the file, as does a Python program's `with`,
+        and nothing else tells.  libssh2 cuts the pieces that a program copies by into 30,000 bytes and the rest, so
+        that the last block is seldom a full one; but then the whole is a multiple of those pieces.
         """
-        if self.announced is not None or not self._writes or self._last < self._largest:
+        if self.announced is not None or not self._writes:
+            return False
+        if self._sealing.end and self._sealing.end % COPIED_BY == 0:
+            return True
+        if self._last < self._largest:
             return False
         return self._writes > 1 or self._last % 1024 == 0 or self._last in TYPICAL_BLOCKS
 

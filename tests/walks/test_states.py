@@ -28,7 +28,7 @@ from tests.walks.guests import Guest, shipments_in, until
 F, S, D = FileState, ShipmentState, DeliveryState
 TABLES: dict[str, Sequence[Step[Any]]] = {"files": FILES, "shipments": SHIPMENTS, "deliveries": DELIVERIES}
 CSV = b"id;value\n" + b"7;3\n" * 5_000
-LARGE = b"0123456789abcdef" * (1 << 17)  # 2 MiB, which a slow client needs two seconds for
+LARGE = b"0123456789abcdef" * (1 << 17) + b"end\n"  # 2 MiB, which a slow client needs two seconds for
 PART = LARGE[: 1 << 18]
 Row = tuple[str, str, str]  # table, state, event
 
