@@ -44,6 +44,7 @@ class Draft:
         refusal: Exception | None,
         appends: bool,
         claim: Callable[[Draft, File], None],
+        crowd: seal.Crowd,
         allowance: int,
         quota: int,
         now: float,
@@ -61,6 +62,7 @@ class Draft:
         self._refusal = refusal
         self._appends = appends
         self._claim = claim
+        self._crowd = crowd
         self._shift = 0
         self._allowance = allowance
         self._quota = quota
@@ -71,7 +73,8 @@ class Draft:
         self._sealing = self._begin(base[1], base[2]) if base else self._begin(file_key)
 
     def _begin(self, file_key: bytes, stored: Sequence[seal.Stored] = ()) -> seal.Draft:
-        return seal.Draft(file_key, self._new_blob, stored, self._holdings.policy.ahead, name=self.file.name)
+        ahead = self._holdings.policy.ahead
+        return seal.Draft(file_key, self._new_blob, stored, ahead, crowd=self._crowd, name=self.file.name)
 
     # ---- what a session does with it
 
@@ -246,8 +249,9 @@ class Draft:
         return rows_of(stored)
 
     def abandon(self) -> None:
-        """It was removed or replaced; nothing of it counts."""
+        """It was removed or replaced; nothing of it counts.  May be said more than once, and by several."""
         self.is_lost = True
+        self._sealing.disperse()
 
     def erase_blobs(self) -> None:
         """The blobs that nothing refers to any more."""

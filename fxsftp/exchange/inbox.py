@@ -33,6 +33,7 @@ from fxsftp.exchange.manifest import is_replaced
 from fxsftp.exchange.notices import Notices, folder_name
 from fxsftp.seal.primitives import box, unbox
 from fxsftp.seal.stream import ReadAt
+from fxsftp.store.registry.drops import ALL
 
 LETTER, SUMS, KEY = "SHIPMENT.txt", "SHA256SUMS", "KEY.age"
 RENDERED = (LETTER, SUMS, KEY)
@@ -118,14 +119,10 @@ class Inbox:
 
     # ---- looking
 
-    def list(self, user: User, now: float) -> Sequence[Entry]:
-        """The shipments that wait for this user, each a folder."""
-        found = []
-        for delivery in self._registry.deliveries.inbox(user.id):
-            shipment = self._registry.drops.find(delivery.shipment_id)
-            if shipment and _is_there(shipment, now):
-                found.append(_folder(folder_name(shipment), shipment.sent or shipment.made))
-        return found
+    def list(self, user: User, now: float, *, after: str = "", most: int = ALL) -> Sequence[Entry]:
+        """The shipments that wait for this user, each a folder; on from the folder named `after`."""
+        shipments = self._registry.drops.in_inbox(user.id, now, ids.shipment_id(after) or "", most)
+        return [_folder(folder_name(shipment), shipment.sent or shipment.made) for shipment in shipments]
 
     def stat(self, user: User, place: Place, now: float) -> Entry:
         """What stands at a place in the inbox, in either form.  SHIPMENT.txt has size -1: its words are the front's."""
@@ -313,10 +310,8 @@ class Inbox:
             self._step(delivery.id, "open", now, opened=now)
             shipment = self._registry.drops.find(delivery.shipment_id)
             assert shipment is not None
-            missing = self._registry.drops.count_sent(shipment.id, shipment.path_of(SUMS)) - deliveries.whole(
-                delivery.id
-            )
-            if missing <= 0 and self._step(delivery.id, "collect", now, collected=now):
+            is_missing = deliveries.has_missing(delivery.id, shipment.id, shipment.path_of(SUMS))
+            if not is_missing and self._step(delivery.id, "collect", now, collected=now):
                 recipient = self._registry.people.by_id(delivery.user_id)
                 assert recipient is not None
                 self._notices.to_sender("collected", shipment, now, recipient=recipient.email)

@@ -36,7 +36,7 @@ from fxsftp.errors import (
 from fxsftp.exchange.bodies import Bodies, Content
 from fxsftp.exchange.drafts import MODE_MASK, Draft, Litter, rows_of
 from fxsftp.exchange.holdings import Holdings
-from fxsftp.store.registry.drops import Folder
+from fxsftp.store.registry.drops import ALL, Folder
 
 log = logging.getLogger("fxsftp.exchange")
 
@@ -54,6 +54,7 @@ class Outbox:
         self._policy = holdings.policy
         self._bodies = bodies
         self._open: dict[int, Draft] = {}
+        self._crowd = seal.Crowd(self._policy.ahead_total)
 
     def begin(self) -> None:
         """At the start of the service: no session of an earlier process is there, and what one had open is lost."""
@@ -97,30 +98,22 @@ class Outbox:
             return _folder_entry(place.who, user.made, FOLDER_MODE)
         raise NoSuchPlace(str(place))
 
-    def list(self, user: User, place: Place, now: float) -> Sequence[Entry]:
-        """What a folder holds.  Raises NoSuchPlace or NotAFolder."""
-        found = self.stat(user, place, now)
-        if not found.is_folder:
+    def list(self, user: User, place: Place, now: float, *, after: str = "", most: int = ALL) -> Sequence[Entry]:
+        """What a folder holds, by name, on from the name `after`.  Raises NoSuchPlace or NotAFolder."""
+        if not after and not self.stat(user, place, now).is_folder:
             raise NotAFolder(place.name)
-        entries = self._children(user, place.who, place.path)
-        if not place.who and not place.path:
-            for who in sorted(self._listed(user)):
-                folder = self._registry.drops.folder(user.id, who, "")
-                entries[who] = _folder_entry(who, folder.mtime if folder else user.made, FOLDER_MODE)
-        return [entries[name] for name in sorted(entries)]
-
-    def _children(self, user: User, who: str, path: str) -> dict[str, Entry]:
-        prefix = f"{path}/" if path else ""
-        entries: dict[str, Entry] = {}
-        for folder in self._registry.drops.folders(user.id, who):
-            rest = folder.path.removeprefix(prefix)
-            if folder.path.startswith(prefix) and rest and "/" not in rest:
-                entries[rest] = _folder_entry(rest, folder.mtime, folder.mode)
-        for file in self._registry.drops.below(user.id, who, path):
-            rest = file.path.removeprefix(prefix)
-            if "/" not in rest:
-                entries[rest] = self._entry(file)
-        return entries
+        drops, who, path = self._registry.drops, place.who, place.path
+        files = drops.in_folder(user.id, who, path, after, most)
+        folders = [
+            _folder_entry(folder.path.rpartition("/")[2], folder.mtime, folder.mode)
+            for folder in drops.folders_in(user.id, who, path, after, most)
+        ]
+        entries = {entry.name: entry for entry in [*map(self._entry, files), *folders]}
+        if not who and not path:
+            for email in sorted(email for email in self._listed(user) if email > after)[:most]:
+                found = drops.folder(user.id, email, "")
+                entries[email] = _folder_entry(email, found.mtime if found else user.made, FOLDER_MODE)
+        return [entries[name] for name in sorted(entries)[:most]]
 
     def _entry(self, file: File) -> Entry:
         draft = self._open.get(file.id)
@@ -226,6 +219,7 @@ class Outbox:
                 refusal=refusal,
                 appends=appends,
                 claim=self._claim,
+                crowd=self._crowd,
                 allowance=quota - used,
                 quota=quota,
                 now=now,
@@ -400,8 +394,7 @@ class Outbox:
         try:
             sealed = draft.finish()
         except FxError:
-            if not draft.is_lost:
-                self.lose_draft(draft, now)
+            self.lose_draft(draft, now)
             raise
         with self._registry.atomic():
             self._complete(draft, sealed, now)  # the moment of truth: only after this does the client hear OK
@@ -447,7 +440,10 @@ class Outbox:
 
     def lose_draft(self, draft: Draft | Litter, now: float) -> None:
         """The session is gone without a CLOSE: what has arrived can be resumed, and nobody ever sees it."""
-        if isinstance(draft, Litter) or draft.is_lost:
+        if isinstance(draft, Litter):
+            return
+        if draft.is_lost:
+            draft.abandon()  # what a WRITE brought while somebody else gave it up
             return
         if not draft.is_touched:
             draft.abandon()
@@ -570,7 +566,7 @@ class Outbox:
         self.stat(user, place, now)
         if not place.who:
             raise NotEmpty(place.name)
-        if self._children(user, place.who, place.path):
+        if self.list(user, place, now, most=1):
             raise NotEmpty(place.name)
         with self._registry.atomic(durable=False):
             self._registry.drops.remove_folder(user.id, place.who, place.path)

@@ -14,6 +14,7 @@ from fxsftp.exchange.bodies import Bodies
 from fxsftp.exchange.holdings import Holdings
 from fxsftp.exchange.manifest import is_replaced
 from fxsftp.exchange.notices import Notices
+from fxsftp.store.registry.drops import ALL
 
 
 @dataclass(frozen=True)
@@ -86,10 +87,17 @@ class SentRoom:
         self._bodies = bodies
         self._notices = notices
 
-    def list(self, user: User, now: float) -> Sequence[Shipment]:
-        """This sender's shipments, newest first; drops still being filled are seen in the outbox."""
+    def list(self, user: User, now: float, *, after: str = "", most: int = ALL) -> Sequence[Shipment]:
+        """This sender's shipments, newest first, on from shipment `after`; what still drops is seen in the outbox."""
         del now
-        return [each for each in self._registry.drops.of_sender(user.id) if each.state is not ShipmentState.DROPPING]
+        return self._registry.drops.of_sender(user.id, after, most, but=ShipmentState.DROPPING)
+
+    def stamps(self, shipments: Sequence[Shipment]) -> dict[str, tuple[object, ...]]:
+        """For each something that is another when its receipt is: so one need not be made to see that it is the same.
+
+        It tells for one user in one language; a name or an address that changes later does not count.
+        """
+        return self._registry.drops.stamps([shipment.id for shipment in shipments])
 
     def find(self, user: User, shipment_id: str, now: float) -> Sent:
         """Raises ShipmentUnknown, also for another's."""

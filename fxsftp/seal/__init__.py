@@ -42,7 +42,7 @@ from fxsftp.seal.primitives import (
     random_bytes,
     verify_password,
 )
-from fxsftp.seal.segments import Blob, Draft, Sealed, Stored, digest, merge, pieces_reader
+from fxsftp.seal.segments import Blob, Crowd, Draft, Sealed, Stored, digest, merge, pieces_reader
 from fxsftp.seal.stream import CHUNK, Unsealer, age_read, bytes_at, payload_size, plain_size
 
 __all__ = [
@@ -50,6 +50,7 @@ __all__ = [
     "Blob",
     "CodeKey",
     "CodeLock",
+    "Crowd",
     "Draft",
     "Identity",
     "Key",

@@ -19,6 +19,7 @@ Nothing here knows files, names or rows.
 from __future__ import annotations
 
 import hashlib
+import threading
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -98,6 +99,28 @@ class Sealed:
     pieces: tuple[Stored, ...] = ()  # durable, in order, the last with the final chunk; to be merged before dispatch
 
 
+class Crowd:
+    """How many bytes all drafts of a process together hold ahead of their frontiers, and may hold."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.size = 0
+        self._lock = threading.Lock()  # drafts end in other threads than the one in which they grow
+
+    def admits(self, more: int) -> bool:
+        """Count `more` bytes in, if there is room for them."""
+        with self._lock:
+            if self.size + more > self.limit:
+                return False
+            self.size += more
+            return True
+
+    def leave(self, count: int) -> None:
+        """Count bytes out."""
+        with self._lock:
+            self.size -= count
+
+
 class Draft:
     """One file while it arrives.
 
@@ -112,12 +135,14 @@ class Draft:
         stored: Sequence[Stored] = (),
         ahead_limit: int = AHEAD,
         *,
+        crowd: Crowd | None = None,
         name: str = "this file",
     ) -> None:
         """Begin a draft, or take up what is left of one.
 
         `new_blob(start_chunk)` makes the blob of a segment that begins there.  Of `stored`, what does not verify is
-        left out; only if a CLOSE was answered for it, Forged is raised.  `name` is what people read in a refusal.
+        left out; only if a CLOSE was answered for it, Forged is raised.  `crowd` bounds what this draft and others
+        hold ahead together.  `name` is what people read in a refusal.
         """
         self.dropped: list[Blob] = []
         """Blobs that hold nothing of this draft any more.  To be erased when what `finish` or `suspend` returned
@@ -125,7 +150,11 @@ class Draft:
         self._file_key = file_key
         self._new_blob = new_blob
         self._ahead_limit = ahead_limit
+        self._crowd = crowd or Crowd(ahead_limit)
         self._name = name
+        self._ahead: list[tuple[int, bytes]] = []  # what came ahead, in order, without overlap
+        self.ahead_bytes = 0
+        """How many bytes beyond the frontier are held in memory."""
         self._result: Sealed | None = None
         self._take_up(stored)
 
@@ -141,9 +170,7 @@ class Draft:
             self._load(self._stored_tail)
         self._hash = hashlib.sha256() if self._next == 0 else None  # of the chunks in blobs
         self._seen = (-1, b"")  # the chunk unsealed last
-        self._ahead: list[tuple[int, bytes]] = []  # what came ahead, in order, without overlap
-        self.ahead_bytes = 0
-        """How many bytes beyond the frontier are held in memory."""
+        self.disperse()
 
     # ---- what is there
 
@@ -261,11 +288,27 @@ class Draft:
         if _stop(newer) - self.size > self._ahead_limit or len(self._ahead) >= AHEAD_PARTS:
             raise TooFarAhead
         if not self._ahead or offset >= _stop(self._ahead[-1]):
+            self._admit(len(part))
             self._ahead.append(newer)
-            self.ahead_bytes += len(part)
         else:
-            self._ahead = sorted([*_outside(self._ahead, offset, _stop(newer)), newer])
-            self.ahead_bytes = _total(self._ahead)
+            parts = sorted([*_outside(self._ahead, offset, _stop(newer)), newer])
+            self._admit(_total(parts) - self.ahead_bytes)
+            self._ahead = parts
+
+    def _admit(self, more: int) -> None:
+        if not self._crowd.admits(more):
+            raise TooFarAhead
+        self.ahead_bytes += more
+
+    def _keep_ahead(self, parts: list[tuple[int, bytes]]) -> None:
+        """Of what is held, only these; the rest leaves the crowd."""
+        self._ahead, held = parts, _total(parts)
+        self._crowd.leave(self.ahead_bytes - held)
+        self.ahead_bytes = held
+
+    def disperse(self) -> None:
+        """Let go of what came ahead.  Whoever gives up a draft without finishing or suspending it calls this."""
+        self._keep_ahead([])
 
     def _catch_up(self) -> None:
         """Take in what had come ahead and now follows without a hole."""
@@ -273,6 +316,7 @@ class Draft:
             offset, data = self._ahead[0]
             self._extend(memoryview(data)[self.size - offset :])
             del self._ahead[0]
+            self._crowd.leave(len(data))
             self.ahead_bytes -= len(data)
 
     # ---- truncating
@@ -282,8 +326,7 @@ class Draft:
         if self._result is not None:
             raise ValueError("this draft is finished")
         if size < self.end:
-            self._ahead = list(_outside(self._ahead, size, self.end))
-            self.ahead_bytes = _total(self._ahead)
+            self._keep_ahead(list(_outside(self._ahead, size, self.end)))
         if size < self.size:
             keep = chunks(size) - 1  # chunks that may stay; what is beyond them, 1 to 65536 bytes, is the tail
             if keep < self._next:

@@ -25,7 +25,7 @@ from fxsftp.seal import (
     pieces_reader,
 )
 from fxsftp.seal.primitives import sha256
-from fxsftp.seal.segments import AHEAD, AHEAD_PARTS
+from fxsftp.seal.segments import AHEAD, AHEAD_PARTS, Crowd
 from fxsftp.seal.stream import NONCE, SEALED_CHUNK, chunk_at
 from tests.seal.blobs import MemoryBlob, Shelf
 
@@ -556,3 +556,40 @@ def test_pieces_without_an_end_are_not_a_file() -> None:
 def test_a_stored_segment_is_a_blob_or_small() -> None:
     with pytest.raises(ValueError, match="a blob or small"):
         begin(stored=[Stored(None)])
+
+
+# ---- a crowd of drafts
+
+
+def test_drafts_share_what_they_may_hold_ahead() -> None:
+    """Past the ceiling new data out of order is refused, whoever brings it; in order it is taken, and makes room."""
+    crowd = Crowd(3 * CHUNK)
+    one, two = (Draft(KEY, Shelf().new_blob, crowd=crowd) for _ in range(2))
+    one.write(10, bytes(2 * CHUNK))
+    two.write(10, bytes(CHUNK))
+    for draft in (one, two):
+        with pytest.raises(TooFarAhead):
+            draft.write(5 * CHUNK, b"one more")
+    two.write(0, bytes(10))
+    assert (two.ahead_bytes, crowd.size) == (0, 2 * CHUNK)
+    two.write(5 * CHUNK, b"one more")
+    assert crowd.size == 2 * CHUNK + 8
+
+
+def test_whoever_leaves_the_crowd_makes_room() -> None:
+    """However a draft ends, and whatever overlapped, nothing of it is counted on."""
+
+    def finish(draft: Draft) -> None:
+        draft.write(0, bytes(100))
+        draft.finish()
+
+    crowd = Crowd(1 << 20)
+    for end in (finish, lambda draft: draft.suspend(), lambda draft: draft.truncate(0), lambda draft: draft.disperse()):
+        draft = Draft(KEY, Shelf().new_blob, crowd=crowd)
+        for offset in (100, 300, 150, 120, 100, 290):
+            draft.write(offset, bytes(60))
+            assert crowd.size == draft.ahead_bytes
+        draft.write(160, bytes(200))
+        assert crowd.size == draft.ahead_bytes == 260
+        end(draft)
+        assert crowd.size == draft.ahead_bytes == 0

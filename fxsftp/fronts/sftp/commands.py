@@ -252,7 +252,14 @@ VERBS: Mapping[str, Verb] = {
     verb.name: verb
     for verb in (
         Verb("help", "", 0, 9, "shows this", _help),
-        Verb("send", "[FOLDER]", 0, sys.maxsize, "sends what is complete in outbox now, without waiting for it to settle", _send),
+        Verb(
+            "send",
+            "[FOLDER]",
+            0,
+            sys.maxsize,
+            "sends what is complete in outbox now, without waiting for it to settle",
+            _send,
+        ),
         Verb("status", "[ID]", 0, 1, "shows what became of your shipments, or of one", _status),
         Verb("open", "ID", 1, 1, "opens a locked shipment; asks for the code from the SMS", _open),
         Verb("recall", "ID", 1, 1, "takes a shipment back, and says what was read already", _recall),

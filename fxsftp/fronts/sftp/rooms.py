@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from weakref import WeakKeyDictionary
 
 from fxsftp.domain import ids, places
 from fxsftp.domain.model import Entry, Notice, User, Wishes
@@ -36,6 +39,9 @@ from fxsftp.templates import Templates
 
 LETTER = "SHIPMENT.txt"
 ROOM, READ_ONLY_ROOM, READ_ONLY = 0o755, 0o555, 0o444
+PAGE = 500  # entries of a folder held at a time: a moment at the desk, and few hundred KiB
+RECEIPTS = 10  # a receipt takes so much longer to make than an entry to read
+SIZES_MOST = 20_000  # shipments whose receipts' sizes are remembered; 10 MB
 WRITES = Open.WRITE | Open.APPEND | Open.CREATE | Open.TRUNCATE
 
 
@@ -85,9 +91,9 @@ class Rooms:
     async def open_folder(self, path: bytes) -> FolderHandle:
         """The folder at `path`, opened.  Raises NoSuchPlace or NotAFolder."""
         place, now = places.parse(path), self._desk.now()
+        fetch: Callable[..., Sequence[Entry]]
         if place in self._given:
-            return FolderHandle([], place.name)
-        found: Sequence[Entry]
+            return FolderHandle(place.name)
         match place.room:
             case Room.ROOT:
                 found = [
@@ -96,21 +102,31 @@ class Rooms:
                     self._folder(Room.OUTBOX),
                     self._folder(Room.SENT, READ_ONLY_ROOM),
                 ]
-            case Room.OUTBOX:
-                found = await self._desk.ask(self._exchange.outbox.list, self.user, place, now)
+                return FolderHandle(place.name, found)
             case Room.INBOX if place.shipment:
-                found = await self._desk.ask(self._exchange.inbox.list_folder, self.user, place, now)
-                if not place.path and any(entry.name == LETTER for entry in found):
-                    letter = (await self._letter(place)).entry()
-                    found = [letter if entry.name == LETTER else entry for entry in found]
+                return FolderHandle(place.name, await self._shipment(place, now))
             case Room.INBOX:
-                found = await self._desk.ask(self._exchange.inbox.list, self.user, now)
+                fetch = partial(self._exchange.inbox.list, self.user, now)
+            case Room.OUTBOX:
+                fetch = partial(self._exchange.outbox.list, self.user, place, now)
             case Room.SENT if not place.shipment:
-                found = await self._desk.ask(self._receipts)
+                fetch = self._receipts
             case _:
                 await self.stat(path)
                 raise NotAFolder(str(place))
-        return FolderHandle(found, place.name)
+
+        async def page(after: str) -> Sequence[Entry]:
+            return await self._desk.ask(fetch, after=after, most=PAGE)
+
+        return FolderHandle(place.name, await page(""), page)
+
+    async def _shipment(self, place: Place, now: float) -> Sequence[Entry]:
+        """What is in a shipment; there is a bound to how much that is."""
+        found = await self._desk.ask(self._exchange.inbox.list_folder, self.user, place, now)
+        if not place.path and any(entry.name == LETTER for entry in found):
+            letter = (await self._letter(place)).entry()
+            return [letter if entry.name == LETTER else entry for entry in found]
+        return found
 
     async def usage(self) -> tuple[int, int]:
         """Bytes in use, and how many could be: the quota, or less where the disk is nearly full."""
@@ -274,13 +290,23 @@ class Rooms:
         text = pages[place.path](sent)
         return PageHandle(_page(place.path, text, _last_event(sent)), text)
 
-    def _receipts(self) -> list[Entry]:
-        """All of sent.  Runs at the desk, since every page is rendered to know its size."""
-        now, found = self._desk.now(), []
-        for shipment in self._exchange.sent.list(self.user, now):
-            sent = self._exchange.sent.find(self.user, shipment.id, now)
-            pages = {".txt": self.receipt_text(sent), ".json": receipt_json(sent)}
-            found += [_page(shipment.id + end, text, _last_event(sent)) for end, text in pages.items()]
+    def _receipts(self, *, after: str, most: int) -> list[Entry]:
+        """Some of sent, on from the page named `after`.  Runs at the desk, since pages are made to know their sizes."""
+        now, found, sizes = self._desk.now(), [], _SIZES.setdefault(self._desk, Sizes())
+        shipments = self._exchange.sent.list(self.user, now, after=after.partition(".")[0], most=most // RECEIPTS)
+        stamps = self._exchange.sent.stamps(shipments)
+        for shipment in shipments:
+            key = (shipment.id, self.user.language)
+            known = sizes.known(key, stamps[shipment.id])
+            if known is None:
+                sent = self._exchange.sent.find(self.user, shipment.id, now)
+                known = len(self.receipt_text(sent)), len(receipt_json(sent)), _last_event(sent)
+                sizes.remember(key, stamps[shipment.id], known)
+            text, json_, when = known
+            found += [
+                Entry(shipment.id + end, False, size, when, READ_ONLY)
+                for end, size in ((".txt", text), (".json", json_))
+            ]
         return found
 
     def receipt_text(self, sent: Sent) -> bytes:
@@ -389,8 +415,16 @@ class Handle:
         raise BadHandle
 
     def more(self, most: int) -> Sequence[Entry]:  # noqa: ARG002
-        """The next entries of a folder; none at the end."""
+        """The next entries of a folder's page; none at the end."""
         raise BadHandle
+
+    @property
+    def is_at_page_end(self) -> bool:
+        """Whether `turn_page` has to be called before there may be more."""
+        return False
+
+    async def turn_page(self) -> None:
+        """Fetch the next page of a folder."""
 
     def content(self) -> Content:
         """What it holds, to be hashed."""
@@ -473,15 +507,52 @@ class PageHandle(Handle):
 
 
 class FolderHandle(Handle):
-    """A listing, as it was when it was opened."""
+    """A listing, fetched page by page as it is read.  A name that stays there comes once, and none comes twice."""
 
-    def __init__(self, entries: Sequence[Entry], name: str) -> None:
-        self._entries, self._name, self._next = entries, name, 0
+    def __init__(
+        self,
+        name: str,
+        page: Sequence[Entry] = (),
+        fetch: Callable[[str], Awaitable[Sequence[Entry]]] | None = None,
+    ) -> None:
+        """`fetch` brings what comes after a name; without it, `page` is all."""
+        self._name, self._page, self._fetch, self._next = name, page, fetch, 0
 
     def more(self, most: int) -> Sequence[Entry]:
-        found = self._entries[self._next : self._next + most]
+        found = self._page[self._next : self._next + most]
         self._next += len(found)
         return found
 
+    @property
+    def is_at_page_end(self) -> bool:
+        return self._fetch is not None and self._next >= len(self._page)
+
+    async def turn_page(self) -> None:
+        assert self._fetch
+        self._page, self._next = await self._fetch(self._page[-1].name) if self._page else (), 0
+        if not self._page:
+            self._fetch = None
+
     def entry(self) -> Entry:
         return Entry(self._name, True, 0, 0, READ_ONLY_ROOM)
+
+
+class Sizes:
+    """How long the pages of shipments were when they were last made, so that a listing need not make all of them."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[str, str], tuple[tuple[object, ...], tuple[int, int, float]]] = OrderedDict()
+
+    def known(self, key: tuple[str, str], stamp: tuple[object, ...]) -> tuple[int, int, float] | None:
+        """What was remembered, if it is still so."""
+        found = self._known.get(key)
+        return found[1] if found and found[0] == stamp else None
+
+    def remember(self, key: tuple[str, str], stamp: tuple[object, ...], sizes: tuple[int, int, float]) -> None:
+        """The longest remembered go when there are too many."""
+        self._known[key] = (stamp, sizes)
+        while len(self._known) > SIZES_MOST:
+            self._known.popitem(last=False)
+
+
+_SIZES: WeakKeyDictionary[Desk, Sizes] = WeakKeyDictionary()

@@ -46,7 +46,8 @@ NAMES_MOST = 100  # names in one answer to READDIR, as OpenSSH's server gives
 HANDLE_BYTES = 256  # the longest handle the draft allows
 WRITE_LEAST = 21  # bytes after the length: kind, id, an empty handle, offset, no data
 TOGETHER = 256 << 10  # bytes; answers are gathered up to this, so that each fills whole SSH packets
-TURN = 1 << 20  # bytes; answers given in one turn of the loop, before others have theirs (about 2 ms)
+TURN = 1 << 20  # bytes; taken and given in one turn of the loop, before others have theirs (some 3 ms)
+REQUEST = 2 << 10  # bytes; what serving a request, or naming one entry of a folder, counts for besides
 FULL, DRAINED = 1 << 20, 256 << 10  # bytes unsent at which requests wait, and at which they go on
 
 # Why requests wait.
@@ -167,7 +168,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
                 if taken < 0:
                     break
                 at += taken
-            if self._out_bytes >= TOGETHER:
+            if self._out_bytes >= TOGETHER or self._turn >= TURN:
                 self._send()
         if at < end and not self._is_over:
             self._kept += data[at:] if at else data
@@ -237,6 +238,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
                 self._fault = error
         self._offset += count
         self._left -= count
+        self._turn += count
         if not self._left:
             self._end_write()
         return at + count
@@ -352,9 +354,18 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         return self._opened(number, await self._rooms.open_folder(path))
 
     def _readdir(self, number: int, reader: Reader) -> Answer:
-        entries = self._handle(reader).more(NAMES_MOST)
+        handle = self._handle(reader)
+        return self._turn_page(number, handle) if handle.is_at_page_end else self._names(number, handle)
+
+    async def _turn_page(self, number: int, handle: Handle) -> bytes:
+        await handle.turn_page()
+        return self._names(number, handle)
+
+    def _names(self, number: int, handle: Handle) -> bytes:
+        entries = handle.more(NAMES_MOST)
         if not entries:
             return wire.status(number, Status.EOF)
+        self._turn += len(entries) * REQUEST
         owner, now = self._rooms.user.email, self._desk.now()
         return wire.name(
             number, ((entry.name.encode(), wire.line(entry, owner, now), wire.attrs(entry)) for entry in entries)
@@ -465,19 +476,18 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
     def _say(self, answer: bytes) -> None:
         self._out.append(answer)
         self._out_bytes += len(answer)
+        self._turn += len(answer) + REQUEST
 
     def _send(self) -> None:
         """Give the channel what was said.  Many answers at once, since each write costs at least one SSH packet."""
-        if not self._out:
-            return
-        if not self._is_over and not self._chan.is_closing():
-            self._chan.write(b"".join(self._out))
-            self._turn += self._out_bytes
-            if self._turn >= TURN and not self._waits & TURNED:
-                self._wait(TURNED)
-                self._loop.call_soon(self._resume, TURNED)
-        self._out.clear()
-        self._out_bytes = 0
+        if self._out:
+            if not self._is_over and not self._chan.is_closing():
+                self._chan.write(b"".join(self._out))
+            self._out.clear()
+            self._out_bytes = 0
+        if self._turn >= TURN and not self._waits & TURNED:
+            self._wait(TURNED)
+            self._loop.call_soon(self._resume, TURNED)
 
     # ---- waiting and going on
 

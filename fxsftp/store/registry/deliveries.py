@@ -39,17 +39,6 @@ class Deliveries:
         row = self._db.row("SELECT * FROM deliveries WHERE user_id = ? AND shipment_id = ?", (user_id, shipment_id))
         return _delivery(row) if row else None
 
-    def inbox(self, user_id: int) -> list[Delivery]:
-        """What stands in a user's inbox, oldest first."""
-        rows = self._db.rows(
-            "SELECT deliveries.* FROM deliveries JOIN shipments ON shipments.id = deliveries.shipment_id"
-            " WHERE user_id = ? AND deliveries.state IN ('waiting', 'opened', 'collected', 'removed')"
-            " AND shipments.state = 'waiting' AND NOT EXISTS ("
-            "  SELECT 1 FROM hidden WHERE delivery_id = deliveries.id AND name = '') ORDER BY sent, shipment_id",
-            (user_id,),
-        )
-        return [_delivery(row) for row in rows]
-
     def of_shipment(self, shipment_id: str) -> list[Delivery]:
         """In the order in which they were made."""
         rows = self._db.rows("SELECT * FROM deliveries WHERE shipment_id = ? ORDER BY id", (shipment_id,))
@@ -196,11 +185,17 @@ class Deliveries:
             (delivery_id, file_id, form, json.dumps(spans), int(whole)),
         )
 
-    def whole(self, delivery_id: int) -> int:
-        """How many files were sent whole, in one form or the other."""
-        return int(
+    def has_missing(self, delivery_id: int, shipment_id: str, but: str) -> bool:
+        """Whether a file, other than the one at `but`, was not yet sent whole in one form or the other.
+
+        Looks from the end, since clients fetch from the beginning: so each look but the last finds one at once.
+        """
+        return bool(
             self._db.value(
-                "SELECT COUNT(DISTINCT file_id) FROM reads WHERE delivery_id = ? AND whole = 1", (delivery_id,)
+                "SELECT 1 FROM files WHERE shipment_id = ? AND path <> ? AND NOT EXISTS ("
+                " SELECT 1 FROM reads WHERE delivery_id = ? AND file_id = files.id AND whole = 1)"
+                " ORDER BY path DESC LIMIT 1",
+                (shipment_id, but, delivery_id),
             )
         )
 

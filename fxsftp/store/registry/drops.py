@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from fxsftp.domain.lifecycle import FileState, ShipmentState
 from fxsftp.domain.model import File, Shipment
 from fxsftp.store.registry.engine import Engine
+
+ALL = 1 << 62  # rows; as a limit, none
+LAST = "\U0010ffff"  # sorts behind every path
 
 _FILE = (
     "id, shipment_id, owner_id, who, path, state, shown, announced, size, mtime, mode, sha256, writer, progress,"
@@ -88,10 +92,46 @@ class Drops:
         )
         return [_shipment(row) for row in rows]
 
-    def of_sender(self, sender_id: int) -> list[Shipment]:
-        """Newest first."""
-        rows = self._db.rows("SELECT * FROM shipments WHERE sender_id = ? ORDER BY made DESC, id", (sender_id,))
+    def of_sender(
+        self, sender_id: int, after: str = "", most: int = ALL, *, but: ShipmentState | None = None
+    ) -> list[Shipment]:
+        """Newest first, on from shipment `after`, but not those in one state."""
+        before = self._db.row("SELECT made, id FROM shipments WHERE id = ?", (after,)) or (math.inf, "")
+        rows = self._db.rows(
+            "SELECT * FROM shipments WHERE sender_id = ? AND (made, id) < (?, ?) AND state <> ?"
+            " ORDER BY made DESC, id DESC LIMIT ?",
+            (sender_id, *before, but or "", most),
+        )
         return [_shipment(row) for row in rows]
+
+    def in_inbox(self, user_id: int, now: float, after: str = "", most: int = ALL) -> list[Shipment]:
+        """What stands in a user's inbox, in the order in which it came there, and on from shipment `after`."""
+        rows = self._db.rows(
+            "SELECT shipments.* FROM deliveries JOIN shipments ON shipments.id = deliveries.shipment_id"
+            " WHERE deliveries.user_id = ? AND deliveries.id > COALESCE("
+            "  (SELECT id FROM deliveries WHERE user_id = ? AND shipment_id = ?), 0)"
+            " AND deliveries.state IN ('waiting', 'opened', 'collected', 'removed')"
+            " AND shipments.state = 'waiting' AND (expires IS NULL OR expires > ?)"
+            " AND NOT EXISTS (SELECT 1 FROM hidden WHERE delivery_id = deliveries.id AND name = '')"
+            " ORDER BY deliveries.id LIMIT ?",
+            (user_id, user_id, after, now, most),
+        )
+        return [_shipment(row) for row in rows]
+
+    def stamps(self, shipment_ids: Sequence[str]) -> dict[str, tuple[object, ...]]:
+        """For each shipment something that is another when what is told of it is: its deliveries, notices, history."""
+        marks = ", ".join("?" for _ in shipment_ids)
+        rows = self._db.rows(
+            "SELECT id, revision,"  # noqa: S608
+            " (SELECT MAX(id) FROM history WHERE shipment_id = shipments.id),"
+            " (SELECT SUM(revision) FROM deliveries WHERE shipment_id = shipments.id),"
+            " (SELECT COUNT(*) FROM notices WHERE shipment_id = shipments.id),"
+            " (SELECT COUNT(done) FROM notices WHERE shipment_id = shipments.id),"
+            " (SELECT SUM(due) FROM notices WHERE shipment_id = shipments.id)"
+            f" FROM shipments WHERE id IN ({marks})",
+            shipment_ids,
+        )
+        return {row["id"]: tuple(row)[1:] for row in rows}
 
     def held_for(self, recipient: str) -> list[Shipment]:
         """Those held because this recipient can't receive."""
@@ -135,9 +175,9 @@ class Drops:
         """Bytes that this sender's files take up: drafts, drops and what is sent and not yet erased."""
         return int(
             self._db.value(
-                "SELECT COALESCE(SUM(size), 0) FROM files JOIN shipments ON shipments.id = files.shipment_id"
-                " WHERE owner_id = ? AND erased IS NULL",
-                (sender_id,),
+                "SELECT COALESCE(SUM(size), 0) FROM files WHERE owner_id = ? AND shipment_id IN ("
+                " SELECT id FROM shipments WHERE sender_id = ? AND erased IS NULL)",
+                (sender_id, sender_id),
             )
         )
 
@@ -190,9 +230,22 @@ class Drops:
         )
         return [_file(row) for row in rows]
 
+    def in_folder(self, owner_id: int, who: str, folder: str, after: str = "", most: int = ALL) -> list[File]:
+        """What stands right in a folder of the outbox, by name, on from the name `after`; of each the newest row."""
+        prefix, last = (f"{folder}/", f"{folder}0") if folder else ("", LAST)  # '0' comes right after '/'
+        rows = self._db.rows(
+            f"SELECT {_FILE} FROM files WHERE owner_id = ? AND who = ? AND path > ? AND path < ? AND shown = 1"  # noqa: S608
+            " AND SUBSTR(path, ?) NOT LIKE '%/%' AND NOT EXISTS ("
+            "  SELECT 1 FROM files AS newer WHERE newer.owner_id = files.owner_id AND newer.who = files.who"
+            "  AND newer.path = files.path AND newer.shown = 1 AND newer.id > files.id)"
+            " ORDER BY path LIMIT ?",
+            (owner_id, who, prefix + after, last, len(prefix) + 1, most),
+        )
+        return [_file(row) for row in rows]
+
     def below(self, owner_id: int, who: str, folder: str) -> list[File]:
         """Every shown row below a folder of the outbox, in any depth; later rows stand later."""
-        first, last = (f"{folder}/", f"{folder}0") if folder else ("", "\U0010ffff")  # '0' comes right after '/'
+        first, last = (f"{folder}/", f"{folder}0") if folder else ("", LAST)  # '0' comes right after '/'
         rows = self._db.rows(
             f"SELECT {_FILE} FROM files WHERE owner_id = ? AND who = ? AND path >= ? AND path < ?"  # noqa: S608
             " AND shown = 1 ORDER BY id",
@@ -224,10 +277,6 @@ class Drops:
                 (shipment_id, f"{folder}/", f"{folder}0"),
             )
         )
-
-    def count_sent(self, shipment_id: str, but: str) -> int:
-        """How many files a shipment has, not counting the one at `but`."""
-        return int(self._db.value("SELECT COUNT(*) FROM files WHERE shipment_id = ? AND path <> ?", (shipment_id, but)))
 
     def change_file(self, file_id: int, **columns: str | int | float | bytes | None) -> None:
         """Set columns of one file."""
@@ -336,6 +385,16 @@ class Drops:
     def folders(self, owner_id: int, who: str) -> list[Folder]:
         """Every folder for one recipient, in any depth."""
         rows = self._db.rows("SELECT * FROM folders WHERE owner_id = ? AND who = ? ORDER BY path", (owner_id, who))
+        return [_folder(row) for row in rows]
+
+    def folders_in(self, owner_id: int, who: str, folder: str, after: str = "", most: int = ALL) -> list[Folder]:
+        """The folders right in a folder, by name, on from the name `after`."""
+        prefix, last = (f"{folder}/", f"{folder}0") if folder else ("", LAST)
+        rows = self._db.rows(
+            "SELECT * FROM folders WHERE owner_id = ? AND who = ? AND path > ? AND path < ?"
+            " AND SUBSTR(path, ?) NOT LIKE '%/%' ORDER BY path LIMIT ?",
+            (owner_id, who, prefix + after, last, len(prefix) + 1, most),
+        )
         return [_folder(row) for row in rows]
 
     def recipients(self, owner_id: int) -> set[str]:

@@ -212,4 +212,13 @@ MIGRATIONS: Sequence[tuple[str, str]] = (
         );
         """,
     ),
+    (
+        "0005_pages",
+        """
+        CREATE INDEX files_usage ON files (owner_id, shipment_id, size);
+        CREATE INDEX deliveries_inbox ON deliveries (user_id, id);
+        CREATE INDEX shipments_sent ON shipments (sender_id, made, id);
+        CREATE INDEX shipments_kept ON shipments (sender_id, id) WHERE erased IS NULL;
+        """,
+    ),
 )

@@ -1,0 +1,144 @@
+"""Folders of any size: listed page by page, whole, and with no more of them in memory than a page."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from fxsftp.fronts.sftp import rooms
+from fxsftp.fronts.sftp.rooms import FolderHandle
+from tests.fronts.sftp import raw as sftp
+from tests.fronts.sftp.conftest import ANN, KARI, Door
+from tests.fronts.sftp.crowds import fill_outbox, fill_rooms
+from tests.fronts.sftp.raw import string
+
+PAGE = 20
+OUTBOX = f"/outbox/{ANN}"
+
+
+@pytest.fixture(autouse=True)
+def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """Pages of twenty; and how many entries any listing held at a time."""
+    seen: list[int] = []
+    turn = FolderHandle.turn_page
+
+    async def turn_page(handle: FolderHandle) -> None:
+        seen.append(len(handle._page))
+        await turn(handle)
+        seen.append(len(handle._page))
+
+    monkeypatch.setattr(rooms, "PAGE", PAGE)
+    monkeypatch.setattr(FolderHandle, "turn_page", turn_page)
+    yield seen
+    assert max(seen, default=0) <= PAGE
+
+
+def listed(door: Door, email: str, path: str) -> list[str]:
+    async def walk() -> list[str]:
+        async with door.raw(email) as raw:
+            return list(await raw.list(path))
+
+    return asyncio.run(walk())
+
+
+def test_an_outbox_of_many_pages_is_listed_whole(door: Door, held: list[int]) -> None:
+    """Files and folders in one order, each name once, whatever lies deeper."""
+    kari, now = door.users[KARI], door.house.clock()
+    names = [f"file {number:04}.csv" for number in range(3 * PAGE)]
+    fill_outbox(door.exchange, kari.id, ANN, names, now)
+    fill_outbox(door.exchange, kari.id, ANN, names[:5], now)  # put again: the newer row stands for both
+    fill_outbox(door.exchange, kari.id, ANN, [f"file 0010/deep/{number}" for number in range(5 * PAGE)], now)
+    for number in range(2 * PAGE):
+        door.house.put(kari, f"{OUTBOX}/file {number:04} too/a.csv", b"x")
+    found = listed(door, KARI, OUTBOX)
+    assert found == sorted([*names, *(f"file {number:04} too" for number in range(2 * PAGE))])
+    assert len(held) >= 2 * 5  # pages
+    assert listed(door, KARI, f"{OUTBOX}/file 0003 too") == ["a.csv"]
+    assert ANN in listed(door, KARI, "/outbox")
+
+
+def test_names_that_stay_come_once_while_others_come_and_go(door: Door) -> None:
+    kari, now = door.users[KARI], door.house.clock()
+    fill_outbox(door.exchange, kari.id, ANN, [f"{number:04}" for number in range(5 * PAGE)], now)
+
+    async def walk() -> list[str]:
+        async with door.raw(KARI) as raw, door.raw(KARI) as other:
+            handle = (await raw.ask(sftp.OPENDIR, string(OUTBOX))).handle
+            found = (await raw.ask(sftp.READDIR, string(handle))).names
+            for number in (0, PAGE - 1, PAGE, 3 * PAGE):  # some listed already, some not
+                assert (await other.ask(sftp.REMOVE, string(f"{OUTBOX}/{number:04}"))).code == sftp.OK
+            fill_outbox(door.exchange, kari.id, ANN, ["0000 new", "0099 new"], now)
+            while (answer := await raw.ask(sftp.READDIR, string(handle))).kind == sftp.NAME:
+                found += answer.names
+            return found
+
+    found = asyncio.run(walk())
+    assert len(found) == len(set(found))
+    gone = {f"{number:04}" for number in (PAGE, 3 * PAGE)}
+    assert {f"{number:04}" for number in range(5 * PAGE)} - gone <= set(found)
+    assert not gone & set(found)
+    assert "0099 new" in found
+
+
+def test_inbox_and_sent_of_many_pages_are_listed_whole(door: Door) -> None:
+    """Each shipment once; and each page of sent has the size that its listing says."""
+    kari, ann = door.users[KARI], door.users[ANN]
+    fill_rooms(door.exchange, ann.id, kari.id, KARI, 5 * PAGE, door.house.clock())
+    shipments = {shipment.id for shipment in door.exchange.sent.list(ann, door.house.clock())}
+    assert len(shipments) == 5 * PAGE
+    inbox = listed(door, KARI, "/inbox")
+    assert len(inbox) == 5 * PAGE
+    assert {name.split("_")[1] for name in inbox} == shipments
+    sent = listed(door, ANN, "/sent")
+    assert sorted(sent) == sorted(shipment + end for shipment in shipments for end in (".txt", ".json"))
+
+
+def test_a_receipt_is_made_again_for_a_listing_only_when_it_has_changed(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kari, ann = door.users[KARI], door.users[ANN]
+    for number in range(3):
+        door.house.put(ann, f"/outbox/{KARI}/Ref {number}/a.csv", b"x" * number)
+    door.house.settle()
+    made: list[str] = []
+    make = rooms.receipt_json
+    monkeypatch.setattr(rooms, "receipt_json", lambda sent: made.append(sent.shipment.id) or make(sent))
+    assert len(listed(door, ANN, "/sent")) == 6
+    assert len(made) == 3
+    listed(door, ANN, "/sent")
+    assert len(made) == 3
+
+    async def walk() -> str:
+        async with door.raw(KARI) as raw:
+            (_, folder, _) = await raw.list("/inbox")
+            await raw.get(f"/inbox/{folder}/a.csv")
+            return folder.split("_")[1]
+
+    opened = asyncio.run(walk())
+    door.until(lambda: door.exchange.sent.find(ann, opened, door.house.clock()).state == "collected")
+
+    async def sizes() -> None:
+        async with door.raw(ANN) as raw:
+            assert len(await raw.list("/sent")) == 6
+            told = made[3:]
+            for name in await raw.list("/sent"):
+                assert (await raw.ask(sftp.STAT, string(f"/sent/{name}"))).size == len(await raw.get(f"/sent/{name}"))
+            assert told == [opened]
+
+    asyncio.run(sizes())
+    assert kari.id != ann.id
+
+
+def test_a_listing_given_up_half_way_holds_up_nobody(door: Door) -> None:
+    fill_outbox(door.exchange, door.users[KARI].id, ANN, [f"{number:04}" for number in range(5 * PAGE)], 0)
+
+    async def walk() -> None:
+        async with door.raw(KARI) as raw:
+            handle = (await raw.ask(sftp.OPENDIR, string(OUTBOX))).handle
+            assert (await raw.ask(sftp.READDIR, string(handle))).kind == sftp.NAME
+            assert (await raw.ask(sftp.CLOSE, string(handle))).code == sftp.OK
+            assert (await raw.ask(sftp.READDIR, string(handle))).code == sftp.FAILURE
+
+    asyncio.run(walk())
