@@ -8,8 +8,11 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from fxsftp.domain.model import Kind
+from tests.hooks.conftest import authority, ca_file, post_office, twilio
 from tests.house import ANN, BOB, KARI, House
 from tests.walks.guests import Guest
+
+__all__ = ["authority", "ca_file", "post_office", "twilio"]
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -28,14 +29,15 @@ QUICK = {"settle_loose": "1 s", "settle_folder": "1 s", "settle_connected": "1 s
 
 
 class Served:
-    """A demo exchange in a folder of its own; `serve` starts it."""
+    """A demo exchange in a folder of its own, or one that is there; `serve` starts it."""
 
     def __init__(self, folder: Path, settings: Mapping[str, Mapping[str, object]] | None = None) -> None:
         self.folder = folder
         self.port = _free_port()
         self.said = folder.parent / "served.log"
         self.process: subprocess.Popen[bytes] | None = None
-        app.found(folder, demo=True, sftp_port=self.port)
+        if not (folder / "fxsftp.toml").exists():
+            app.found(folder, demo=True, sftp_port=self.port)
         self.env = dict(os.environ)
         for section, keys in {"exchange": QUICK, **(settings or {})}.items():
             for key, value in keys.items():
@@ -55,11 +57,12 @@ class Served:
 
     # ---- the processes
 
-    def serve(self, *before: str, waits: bool = True) -> subprocess.Popen[bytes]:
+    def serve(self, *before: str, only: str = "", waits: bool = True) -> subprocess.Popen[bytes]:
         """Start it, with a command `before` it such as strace; returns when it answers."""
+        command = [sys.executable, "-m", "fxsftp", "serve", "--settings", str(self.folder / "fxsftp.toml")]
         with self.said.open("ab") as log:
             self.process = subprocess.Popen(
-                [*before, sys.executable, "-m", "fxsftp", "serve", "--settings", str(self.folder / "fxsftp.toml")],
+                [*before, *command, *(["--only", only] if only else [])],
                 stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=self.env, cwd=ROOT,
             )  # fmt: skip
         if waits:
@@ -146,7 +149,22 @@ class Served:
         with closing(self.exchange()) as exchange:
             return exchange.notices.list()
 
+    def settings(self, text: str) -> None:
+        """More settings, at the end of the file."""
+        path = self.folder / "fxsftp.toml"
+        path.write_text(path.read_text() + textwrap.dedent(text))
+
+    def secret(self, name: str, words: str) -> None:
+        """A credential beside the settings."""
+        path = self.folder / name
+        path.touch(0o600)
+        path.write_text(f"{words}\n")
+
     # ---- what is carried
+
+    def mail_notice(self) -> Notice:
+        """What became of the first mail."""
+        return next(notice for notice in reversed(self.notices()) if notice.way == "mail")
 
     def mails(self, to: str) -> Sequence[EmailMessage]:
         """The mails that would have gone to somebody."""

@@ -10,7 +10,8 @@ import shutil
 import signal
 import socket
 import sqlite3
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -18,7 +19,8 @@ import pytest
 
 from fxsftp.domain.model import Kind
 from tests.age_tool import age_decrypt
-from tests.house import ANN, KARI
+from tests.hooks.conftest import Post, Twilio
+from tests.house import ANN, KARI, House
 from tests.walks.guests import shipments_in, until
 from tests.walks.served import Served, is_running
 
@@ -92,6 +94,86 @@ def test_the_two_commands_of_the_mail_fetch_and_open_it(served: Served) -> None:
     assert locked[:3] == ["age", "-d", "-o"]
     (code,) = CODE.findall(served.sms()[0])
     assert age_decrypt(ann.home / folder / "data.csv.age", passphrase=code) == CSV
+
+
+def test_mail_goes_by_smtp_with_starttls_and_log_in_and_the_code_by_twilio(
+    post_office: Callable[..., Post], twilio: Twilio, ca_file: str, served: Served
+) -> None:
+    """One of each, through the hooks that are shipped; a password that opens nothing else is all they know."""
+    post = post_office("starttls", log_in=True)
+    served.secret("smtp-password", "sesame")
+    served.secret("twilio-token", "token")
+    served.settings(
+        f"""
+        [hook.mail-smtp]
+        host = "localhost"
+        port = {post.port}
+        user = "exchange"
+        password_file = "smtp-password"
+        ca_file = "{ca_file}"
+        [hook.sms-twilio]
+        account_sid = "AC0123"
+        auth_token_file = "twilio-token"
+        from = "+15005550006"
+        base_url = "{twilio.url}"
+        """
+    )
+    served.env |= {"FXSFTP_NOTIFY__MAIL": "smtp", "FXSFTP_NOTIFY__SMS": "twilio"}
+    kari, ann = served.add(KARI, Kind.MEMBER), served.add(ANN, Kind.PARTNER)
+    served.serve()
+
+    kari.put(CSV, f"outbox/{ANN}/Ref 1/data.csv")
+    until(lambda: post.mails and twilio.calls)
+
+    ((_, receivers, mail),) = post.mails
+    assert (receivers, mail["Subject"]) == ([ANN], "New package is waiting")
+    assert post.log_ins == [("exchange", "sesame")]
+    ((path, _, form),) = twilio.calls
+    assert path == "/2010-04-01/Accounts/AC0123/Messages.json"
+    assert form["To"] == "+4790000000"
+    (code,) = CODE.findall(form["Body"])
+    assert code not in mail.as_string()
+    (folder,) = ann.ls("inbox")
+    assert ann.ssh(f"open {folder}", f"{code}\n".encode()).status == 0
+    assert ann.get(f"inbox/{folder}/data.csv") == CSV
+    until(lambda: all(notice.state == "carried" for notice in served.notices()))
+    assert twilio.answer[1]["sid"] in [notice.reference for notice in served.notices()]
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("exit 7", "the hook mail-bad ended"),
+        ("read line; read line; echo rubbish; cat", "something that is not JSON"),
+        ("sleep 600", "no answer"),
+        (None, "mail waits until this is mended"),
+    ],
+    ids=["dies", "answers rubbish", "hangs", "is writable by others"],
+)
+def test_a_bad_hook_costs_its_mail_a_while_and_no_sms(house: House, body: str | None, reason: str) -> None:
+    """The notice waits with the reason, to be tried again; nothing about it stops the courier."""
+    house.clock.now = time.time() - 400  # the courier has no other clock
+    ann = house.ann()
+    house.put(house.kari(), f"outbox/{ANN}/Ref 1/data.csv", CSV)
+    house.settle()
+    hooks = house.folder / "hooks"
+    hooks.mkdir()
+    hook = hooks / "mail-bad"
+    hook.write_text(f"#!/bin/sh\n{body or 'cat'}\n")
+    hook.chmod(0o755 if body else 0o777)
+    with Served(house.folder) as served:
+        served.env |= {"FXSFTP_NOTIFY__MAIL": "bad", "FXSFTP_NOTIFY__HOOKS": str(hooks)}
+        served.env |= {"FXSFTP_NOTIFY__ANSWER_WITHIN": "1 s"}
+        served.serve(only="courier", waits=False)
+
+        until(served.sms)
+        until(lambda: served.mail_notice().reason or "mail waits" in served.log())
+
+        assert reason in served.mail_notice().reason + served.log()
+        assert served.mail_notice().state == "due"
+        assert served.stop() == 0
+        assert "Traceback" not in served.log()
+    assert len(house.inbox(ann)) == 1
 
 
 def test_kill_9_in_the_middle_of_an_upload_loses_nothing(served: Served) -> None:
