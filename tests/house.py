@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,6 +23,7 @@ from fxsftp.fronts.sftp.listener import Listener, listen
 from fxsftp.settings import Settings, load
 
 START = 1_795_000_000.0  # a Tuesday in November 2026, UTC
+COMPAT = {"FXSFTP_SFTP__ALGORITHMS": "compat"}  # for Debian 12's curl: its libssh2 has no MAC that is served without
 KARI, ANN, BOB = "kari@ssb.example", "ann@firm.example", "bob@works.example"
 
 
@@ -42,14 +44,15 @@ class Clock:
 class House:
     """An exchange with a folder, a clock and people; `listen()` opens its door."""
 
-    def __init__(self, folder: Path, *, settings_text: str = "") -> None:
+    def __init__(self, folder: Path, *, settings_text: str = "", environ: Mapping[str, str] | None = None) -> None:
+        """`environ` sets single keys of sections that the file has already: FXSFTP_SFTP__ALGORITHMS."""
         self.folder = folder
         self.clock = Clock()
         app.found(folder, demo=True, sftp_port=0)
         if settings_text:
             path = folder / "fxsftp.toml"
             path.write_text(path.read_text() + settings_text)
-        self.settings: Settings = load(folder / "fxsftp.toml", {})
+        self.settings: Settings = load(folder / "fxsftp.toml", environ or {})
         self.running = seal.random_bytes(32)
         self.exchange: Exchange = app.open_exchange(self.settings, role="sftp", running=self.running)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -95,14 +98,14 @@ class House:
 
     def put(self, user: User, path: str, data: bytes, *, session: str = "s1", step: int = 32768) -> None:
         """As a client would: OPEN, WRITE, CLOSE."""
-        outbox, now = self.exchange.outbox, self.clock()
-        draft = outbox.open_draft(
+        writing, now = self.exchange.writing, self.clock()
+        draft = writing.open_draft(
             user, at(path), truncate=True, create=True, exclusive=False, appends=False,
             wishes=Wishes(), session=session, now=now,
         )  # fmt: skip
         for offset in range(0, len(data), step):
             draft.write(offset, data[offset : offset + step])
-        outbox.close_draft(draft, now)
+        writing.close_draft(draft, now)
 
     def settle(self, seconds: float = 400) -> list[str]:
         """Let time pass and the dispatcher look."""
@@ -137,10 +140,10 @@ class House:
                 self._loop = asyncio.get_running_loop()
                 self._stop = asyncio.Event()
                 self.desk = Desk(self.exchange, self.clock)
-                key = hostkeys.read(self.settings.credential("ssh_host_ed25519_key"))
+                keys = [hostkeys.read(self.settings.credential(name)) for name in self.settings.keys.host_keys]
                 self.listener = await listen(
                     self.desk, app.templates_of(self.settings), app.terms_of(self.settings),
-                    host_keys=[key], host="127.0.0.1", port=0,
+                    host_keys=keys, host="127.0.0.1", port=0,
                 )  # fmt: skip
                 ready.set()
                 await self._stop.wait()

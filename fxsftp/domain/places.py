@@ -59,8 +59,7 @@ class Place:
     @property
     def folder(self) -> str:
         """The first-level folder in the outbox which makes the shipment; empty for a loose file."""
-        first, slash, _ = self.path.partition("/")
-        return first if slash else ""
+        return folder_of(self.path)
 
     def __str__(self) -> str:
         return ids.redacted(
@@ -155,6 +154,11 @@ def _shipment(part: str) -> str:
     if not found:
         raise NoSuchPlace(ids.redacted(part))
     return found
+
+
+def folder_of(path: str) -> str:
+    """The first-level folder of a path in the outbox, which makes the shipment; empty for a loose file."""
+    return path.partition("/")[0] if "/" in path else ""
 
 
 def slug(subject: str) -> str:

@@ -3,7 +3,7 @@
 Nothing on this floor knows SFTP, HTTP, mail or a terminal.  Time comes in as an argument, in seconds UTC.
 A method either returns with the registry committed, or raises and nothing happened.
 
-One drop's way through these rooms:  outbox (open_draft, close_draft)  →  dispatch (step)  →  notices
+One drop's way through these rooms:  writing (open_draft, close_draft)  →  dispatch (step)  →  notices
 (take_due)  →  inbox (open, read_done)  →  sent (find);  upkeep (sweep) ends it.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from fxsftp.exchange.bodies import Bodies
 from fxsftp.exchange.dispatch import Dispatch
+from fxsftp.exchange.drops import Drops
 from fxsftp.exchange.holdings import Holdings, Keyring
 from fxsftp.exchange.inbox import Inbox
 from fxsftp.exchange.notices import Notices
@@ -18,6 +19,7 @@ from fxsftp.exchange.outbox import Outbox
 from fxsftp.exchange.people import People
 from fxsftp.exchange.sent import SentRoom
 from fxsftp.exchange.upkeep import Upkeep
+from fxsftp.exchange.writing import Writing
 
 __all__ = ["Exchange", "Holdings", "Keyring"]
 
@@ -30,9 +32,11 @@ class Exchange:
         self.policy = holdings.policy
         bodies = Bodies(holdings)
         self.notices = Notices(holdings)
-        self.outbox = Outbox(holdings, bodies)
-        self.people = People(holdings, self.outbox, self.notices, language)
-        self.dispatch = Dispatch(holdings, bodies, self.outbox, self.notices)
+        drops = Drops(holdings, bodies)
+        self.writing = Writing(holdings, bodies, drops)
+        self.outbox = Outbox(holdings, bodies, drops, self.writing)
+        self.people = People(holdings, drops, self.notices, language)
+        self.dispatch = Dispatch(holdings, bodies, drops, self.writing, self.notices)
         self.inbox = Inbox(holdings, bodies, self.notices)
         self.sent = SentRoom(holdings, bodies, self.notices)
         self.upkeep = Upkeep(holdings, bodies, self.notices)

@@ -17,10 +17,11 @@ from fxsftp.domain.lifecycle import FileState, ShipmentState
 from fxsftp.domain.model import File, Kind, LockKind, Shipment, Standing, User
 from fxsftp.errors import Conflict, Forged, FxError, Missing, RecipientUnknown, ShipmentUnknown, WrongState
 from fxsftp.exchange.bodies import Bodies
+from fxsftp.exchange.drops import Drops
 from fxsftp.exchange.holdings import Holdings
 from fxsftp.exchange.manifest import Manifest, is_manifest, is_replaced
 from fxsftp.exchange.notices import Notices
-from fxsftp.exchange.outbox import Outbox
+from fxsftp.exchange.writing import Writing
 
 log = logging.getLogger("fxsftp.exchange")
 
@@ -64,17 +65,18 @@ class Load:
 class Dispatch:
     """Settled drops leave; stalled ones are held; what is held is told."""
 
-    def __init__(self, holdings: Holdings, bodies: Bodies, outbox: Outbox, notices: Notices) -> None:
+    def __init__(self, holdings: Holdings, bodies: Bodies, drops: Drops, writing: Writing, notices: Notices) -> None:
         self._holdings = holdings
         self._registry = holdings.registry
         self._policy = holdings.policy
         self._bodies = bodies
-        self._outbox = outbox
+        self._drops = drops
+        self._writing = writing
         self._notices = notices
 
     def step(self, now: float) -> list[str]:
         """Dispatch and hold whatever is due.  Answers one line for the log for each shipment that moved."""
-        self._outbox.beat(now)
+        self._writing.beat(now)
         self._merge_all(now)
         done = []
         for drop in self._registry.drops.in_states(ShipmentState.DROPPING):
@@ -109,7 +111,7 @@ class Dispatch:
         complete = [drop for drop in drops if not self._registry.drops.waits(drop.id)]
         for drop in complete:
             if drop.state is ShipmentState.HELD:
-                self._outbox.changed(drop.id, now)
+                self._drops.go_on(drop.id, now)
         settled = [found for drop in complete if (found := self._registry.drops.find(drop.id))]
         settled = [drop for drop in settled if not self._registry.drops.in_pieces(drop.id)]
         for together in _leaving_together(settled, self._policy.max_files):
@@ -142,11 +144,10 @@ class Dispatch:
         soonest = min(self._policy.settle_loose, self._policy.settle_folder)
         if drop.progress + soonest > now or self._registry.drops.in_pieces(drop.id):
             return False
-        files = self._registry.drops.of_shipment(drop.id)
         quiet = self._policy.settle(
             is_loose=drop.is_loose,
             connected=self._registry.drops.connected(drop.id),
-            suspect=any(file.state is FileState.SUSPECT for file in files),
+            suspect=bool(self._registry.drops.suspects(drop.id)),
         )
         return drop.progress + quiet <= now
 
@@ -320,34 +321,24 @@ class Dispatch:
         rows, deliveries = self._registry.drops, self._registry.deliveries
         state = lifecycle.after(lifecycle.SHIPMENTS, first.state, event, first.id)
         with self._registry.atomic():
-            for drop in drops:
-                if not rows.step(drop, state, now):
-                    raise _Overtaken
-            for other in others:
-                for file in rows.of_shipment(other.id):
-                    rows.change_file(file.id, shipment_id=first.id)
-                self._registry.record.move(other.id, first.id)
-                rows.forget(other.id)
+            if not rows.step_all(drops, state, now):
+                raise _Overtaken
+            rows.gather(first.id, [other.id for other in others])
+            self._registry.record.move(first.id, [other.id for other in others])
             rows.change(first.id, sent=now, expires=now + self._policy.expiry, cause="", reason="")
             codes = []
-            for file in rows.of_shipment(first.id):
-                if file.state is FileState.SUSPECT:
-                    trusted = lifecycle.after(lifecycle.FILES, file.state, "trust", file.name)
-                    rows.change_file(file.id, state=trusted)
-                    self._registry.record.tell(now, "exchange", "suspect", f"{file.name}: {DOUBTS}", first.id)
-                # No small body stays, also not that of a list of checksums, which nobody is to read any more.
-                rows.change_file(file.id, key=None, small=None, waits=0, connected=None)
-            if load.pack:
-                for file_id, start in load.packed:
-                    rows.change_file(file_id, blob=self._bodies.blob_id(load.pack), start=start)
-            for file_id, header in load.recoveries:
-                deliveries.add_recovery(file_id, header)
+            for file in rows.suspects(first.id):
+                trusted = lifecycle.after(lifecycle.FILES, file.state, "trust", file.name)
+                rows.change_file(file.id, state=trusted)
+                self._registry.record.tell(now, "exchange", "suspect", f"{file.name}: {DOUBTS}", first.id)
+            # No small body stays, also not that of a list of checksums, which nobody is to read any more.
+            rows.let_go(first.id, self._bodies.blob_id(load.pack) if load.pack else "", load.packed)
+            deliveries.add_recoveries(load.recoveries)
             sent = rows.find(first.id)
             assert sent is not None
             for parcel in load.parcels:
                 delivery_id = deliveries.add(first.id, parcel.user.id, parcel.via, parcel.lock, parcel.key_file)
-                for file_id, kind, header in parcel.headers:
-                    deliveries.add_lock(file_id, delivery_id, kind, header)
+                deliveries.add_locks(delivery_id, parcel.headers)
                 if parcel.sealed_code:
                     codes.append((delivery_id, parcel.sealed_code))
                 self._notices.arrived(sent, delivery_id, parcel.user, parcel.lock, load.files, now)

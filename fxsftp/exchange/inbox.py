@@ -39,6 +39,7 @@ LETTER, SUMS, KEY = "SHIPMENT.txt", "SHA256SUMS", "KEY.age"
 RENDERED = (LETTER, SUMS, KEY)
 FILE_MODE, FOLDER_MODE = 0o444, 0o555
 PLAIN, AGE = "plain", "age"
+TOGETHER = 500  # hashes remembered in one transaction
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ class Inbox:
             return _folder(folder_name(shipment), shipment.sent or shipment.made)
         hidden = self._registry.deliveries.hidden(delivery.id)
         if place.path in RENDERED and place.path not in hidden:
-            rendered = self._rendered(delivery, shipment, now, hidden).get(place.path)
+            rendered = self._rendered(delivery, shipment, place.path, now)
             if rendered:
                 return rendered
         offer = self._offer(delivery, shipment, place.path, now)
@@ -146,14 +147,22 @@ class Inbox:
         delivery, shipment = self._delivery(user, place, now)
         if place.path and not self.stat(user, place, now).is_folder:
             raise NotAFolder(place.name)
-        hidden = self._registry.deliveries.hidden(delivery.id)
-        entries = {} if place.path else self._rendered(delivery, shipment, now, hidden)
-        prefix = f"{place.path}/" if place.path else ""
-        for offer in self._offers(delivery, shipment, now):
-            if not offer.name.startswith(prefix) or offer.file.name in hidden:
-                continue
-            first, slash, _ = offer.name.removeprefix(prefix).partition("/")
-            entries.setdefault(first, _folder(first, shipment.sent or shipment.made) if slash else _entry(offer, first))
+        hidden, when = self._registry.deliveries.hidden(delivery.id), shipment.sent or shipment.made
+        inner = f"{place.path}/" if place.path else ""
+        folder = shipment.path_of(inner)
+        entries: dict[str, Entry] = {}
+        for name in RENDERED if not place.path else ():
+            rendered = self._rendered(delivery, shipment, name, now)
+            if rendered and name not in hidden:
+                entries[name] = rendered
+        for path in self._registry.drops.names(shipment.id, folder):
+            first, slash, rest = path[len(folder) :].partition("/")
+            if slash and f"{inner}{first}/{rest}" not in hidden:
+                entries.setdefault(first, _folder(first, when))
+        for offer in self._offers(delivery, self._registry.drops.sent_in(shipment.id, folder), now):
+            if offer.file.name not in hidden:
+                entry = _entry(offer)
+                entries.setdefault(entry.name, entry)
         return [entries[name] for name in sorted(entries)]
 
     def letter(self, user: User, place: Place, now: float) -> Letter:
@@ -161,7 +170,7 @@ class Inbox:
         delivery, shipment = self._delivery(user, place, now)
         sender = self._registry.people.by_id(shipment.sender_id)
         assert sender is not None
-        offers = self._offers(delivery, shipment, now)
+        offers = self._offers(delivery, self._registry.drops.of_shipment(shipment.id), now)
         return Letter(
             shipment,
             folder_name(shipment),
@@ -187,25 +196,31 @@ class Inbox:
     def _files(self, shipment: Shipment) -> Sequence[File]:
         return [file for file in self._registry.drops.of_shipment(shipment.id) if not is_replaced(file)]
 
-    def _rendered(self, delivery: Delivery, shipment: Shipment, now: float, hidden: set[str]) -> dict[str, Entry]:
-        when = shipment.sent or shipment.made
-        offers = self._offers(delivery, shipment, now)
-        sums = sum(len(offer.name.encode()) + 67 for offer in offers)  # 64 digits, two blanks, a newline
-        found = {LETTER: Entry(LETTER, False, -1, when, FILE_MODE), SUMS: Entry(SUMS, False, sums, when, FILE_MODE)}
-        if any(offer.kind == "code" for offer in offers):
-            key_file = self._registry.deliveries.key_file(delivery.id) or b""
-            found[KEY] = Entry(KEY, False, len(key_file), when, FILE_MODE)
-        return {name: entry for name, entry in found.items() if name not in hidden}
+    def _rendered(self, delivery: Delivery, shipment: Shipment, name: str, now: float) -> Entry | None:
+        """One of the pages that the exchange writes itself, if there is that one for this delivery."""
+        size = -1
+        if name == SUMS:
+            drops, start = self._registry.drops, len(shipment.path_of(""))
+            names = [path[start:] for path in drops.names(shipment.id) if path != shipment.path_of(SUMS)]
+            added = 67 if self._is_in_plain(delivery, now) else 71  # 64 digits, two blanks, a newline; `.age`
+            size = sum(len(each.encode()) + added for each in names)
+        elif name == KEY:
+            # Where each file has a header that the code itself opens, nobody needs this one.
+            is_needed = delivery.lock is LockKind.CODE and not self._is_open(delivery, now)
+            if not is_needed or self._registry.deliveries.has_kind(delivery.id, "direct"):
+                return None
+            size = len(self._registry.deliveries.key_file(delivery.id) or b"")
+        return Entry(name, False, size, shipment.sent or shipment.made, FILE_MODE)
 
     # ---- the two forms
 
-    def _offers(self, delivery: Delivery, shipment: Shipment, now: float) -> Sequence[Offer]:
-        """Each file as it is listed."""
-        in_plain = self._is_in_plain(delivery, now)
+    def _offers(self, delivery: Delivery, files: Sequence[File], now: float) -> Sequence[Offer]:
+        """Each of these files as it is listed."""
+        files = [file for file in files if not is_replaced(file)]
+        if self._is_in_plain(delivery, now):
+            return [_in_plain(file) for file in files]
         sizes = self._registry.deliveries.header_sizes(delivery.id)
-        return [
-            _in_plain(file) if in_plain else _in_age(file, sizes.get(file.id, {})) for file in self._files(shipment)
-        ]
+        return [_in_age(file, sizes.get(file.id, {})) for file in files]
 
     def _offer(self, delivery: Delivery, shipment: Shipment, name: str, now: float) -> Offer | None:
         """By the name it is listed under, else by that of its other form."""
@@ -231,7 +246,7 @@ class Inbox:
         if not place.path:
             raise IsAFolder(place.name)
         hidden = self._registry.deliveries.hidden(delivery.id)
-        if place.path in RENDERED and place.path in self._rendered(delivery, shipment, now, hidden):
+        if place.path in RENDERED and place.path not in hidden and self._rendered(delivery, shipment, place.path, now):
             text = self._sums(delivery, shipment, now) if place.path == SUMS else None
             data = text if text is not None else self._registry.deliveries.key_file(delivery.id) or b""
             when = shipment.sent or shipment.made
@@ -336,18 +351,34 @@ class Inbox:
         known = self._registry.deliveries.lock_hash(offer.file.id, delivery.id, offer.kind)
         if known:
             return known
+        found = self._hash_in_age(delivery, offer)
+        with self._registry.atomic(durable=False):
+            self._registry.deliveries.set_lock_hashes(delivery.id, [(offer.file.id, offer.kind, found)])
+        return found
+
+    def _hash_in_age(self, delivery: Delivery, offer: Offer) -> str:
         found = self._registry.deliveries.header(offer.file.id, delivery.id, offer.kind)
         assert found is not None
         digest, read_at = hashlib.sha256(found[1]), self._bodies.read_at(offer.file)
         for offset in range(0, offer.file.body, PIECE):
             digest.update(read_at(offset, PIECE))
-        with self._registry.atomic(durable=False):
-            self._registry.deliveries.set_lock_hash(offer.file.id, delivery.id, offer.kind, digest.hexdigest())
         return digest.hexdigest()
 
     def _sums(self, delivery: Delivery, shipment: Shipment, now: float) -> bytes:
-        lines = [f"{self._hash(delivery, offer)}  {offer.name}\n" for offer in self._offers(delivery, shipment, now)]
-        return "".join(lines).encode()
+        """SHA256SUMS.  What had to be hashed for it is remembered in few transactions, however many files."""
+        offers = self._offers(delivery, self._registry.drops.of_shipment(shipment.id), now)
+        known = self._registry.deliveries.lock_hashes(delivery.id)
+        for first in range(0, len(offers), TOGETHER):
+            new = [
+                (offer.file.id, offer.kind, self._hash_in_age(delivery, offer))
+                for offer in offers[first : first + TOGETHER]
+                if offer.form == AGE and (offer.file.id, offer.kind) not in known
+            ]
+            known |= {(file_id, kind): sha256 for file_id, kind, sha256 in new}
+            with self._registry.atomic(durable=False):
+                self._registry.deliveries.set_lock_hashes(delivery.id, new)
+        sums = (offer.file.sha256 if offer.form == PLAIN else known[offer.file.id, offer.kind] for offer in offers)
+        return "".join(f"{found}  {offer.name}\n" for found, offer in zip(sums, offers, strict=True)).encode()
 
     # ---- opening
 

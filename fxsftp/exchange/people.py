@@ -22,9 +22,9 @@ from fxsftp.errors import (
     UserExists,
     UserUnknown,
 )
+from fxsftp.exchange.drops import Drops
 from fxsftp.exchange.holdings import Holdings
 from fxsftp.exchange.notices import Notices
-from fxsftp.exchange.outbox import Outbox
 from fxsftp.store.registry.people import routes_text
 
 log = logging.getLogger("fxsftp.exchange")
@@ -36,10 +36,10 @@ LANGUAGES = ("en", "nb", "nn")
 class People:
     """Who may come in, and by what."""
 
-    def __init__(self, holdings: Holdings, outbox: Outbox, notices: Notices, language: str) -> None:
+    def __init__(self, holdings: Holdings, drops: Drops, notices: Notices, language: str) -> None:
         self._holdings = holdings
         self._registry = holdings.registry
-        self._outbox = outbox
+        self._drops = drops
         self._notices = notices
         self._language = language
 
@@ -98,7 +98,7 @@ class People:
                 self._add_key(self.by_id(user_id), line, now, opens=True)
             self._registry.record.tell(now, who, "user added", address)
             user = self.by_id(user_id)
-            self._outbox.registered(user, now)
+            self._drops.registered(user, now)
         return user
 
     def invite(self, member: User, email: str, phone: str, now: float) -> User:
@@ -129,7 +129,7 @@ class People:
             if "phone" in columns and columns["phone"] != user.phone:
                 self._notices.to_user("changed", user, now, what="phone")
             fresh = self.by_id(user.id)
-            self._outbox.registered(fresh, now)
+            self._drops.registered(fresh, now)
         self._holdings.ring()
         return fresh
 
@@ -161,7 +161,7 @@ class People:
             for delivery in self._registry.deliveries.of_user(user.id):
                 self._step(delivery, standing)
             fresh = self.by_id(user.id)
-            self._outbox.registered(fresh, now)
+            self._drops.registered(fresh, now)
         return fresh
 
     def _step(self, delivery: Delivery, standing: Standing) -> None:
@@ -187,7 +187,7 @@ class People:
             key = self._add_key(user, line, now, opens=opens)
             self._registry.record.tell(now, who, "key added", f"{user.email}: {key.fingerprint}")
             self._notices.to_user("changed", user, now, what="key")
-            self._outbox.registered(user, now)
+            self._drops.registered(user, now)
         self._holdings.ring()
         return key
 
@@ -300,7 +300,7 @@ class People:
             raise Conflict("a group can't be a member of a group")
         with self._registry.atomic():
             self._registry.people.join(group_id, user.id)
-            self._outbox.registered(user, now)
+            self._drops.registered(user, now)
             self._registry.record.tell(now, who, "joined group", f"{group}: {user.email}")
 
     def remove_from_group(self, group: str, email: str, now: float, *, who: str = "admin") -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -24,6 +25,9 @@ T = TypeVar("T")
 
 THREADS = 8  # enough to keep two cores and a disk busy; each holds one connection to the registry
 SLOW = 2  # scrypt and Argon2 take 32-64 MiB and a whole core each
+SWITCH = (
+    0.001  # seconds; a loop waits so long, several times for each answer, while threads compute; not Python's 0.005
+)
 STEADY = 2  # threads that long work may keep busy, so that the others stay free for what takes a moment
 
 log = logging.getLogger("fxsftp.desk")
@@ -38,6 +42,7 @@ class Desk:
     def __init__(self, exchange: Exchange, clock: Callable[[], float], *, threads: int = THREADS) -> None:
         self.exchange = exchange
         self.now = clock
+        sys.setswitchinterval(SWITCH)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="desk")
         self._slow = asyncio.Semaphore(SLOW)
         self._steady = asyncio.Semaphore(STEADY)

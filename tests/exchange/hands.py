@@ -57,20 +57,20 @@ class Hand:
     def _open(
         self, path: str, truncate: bool, create: bool, exclusive: bool, appends: bool, wishes: Wishes
     ) -> Draft | Litter:
-        return self.exchange.outbox.open_draft(
+        return self.exchange.writing.open_draft(
             self.user, at(path), truncate=truncate, create=create, exclusive=exclusive, appends=appends,
             wishes=wishes, session=self.session, now=self.now,
         )  # fmt: skip
 
     def close(self, draft: Draft | Litter) -> None:
         """A genuine CLOSE."""
-        self.exchange.outbox.close_draft(draft, self.now)
+        self.exchange.writing.close_draft(draft, self.now)
 
     def lose(self, *drafts: Draft) -> None:
         """The session is gone."""
         for draft in drafts:
-            self.exchange.outbox.lose_draft(draft, self.now)
-        self.exchange.outbox.session_ended(self.session, self.now)
+            self.exchange.writing.lose_draft(draft, self.now)
+        self.exchange.writing.session_ended(self.session, self.now)
 
     def put(self, path: str, data: bytes, *, wishes: Wishes | None = None) -> None:
         """OPEN, WRITE, CLOSE.  Says how large it is, as most clients do, so that nothing is suspect."""
@@ -182,10 +182,10 @@ def another_process(house: House) -> Exchange:
 
 def killed(house: House) -> Exchange:
     """As after kill -9: what the first process had in memory is gone, and a new one begins."""
-    for draft in list(house.exchange.outbox._open.values()):
+    for draft in list(house.exchange.outbox._drops.writers.values()):
         draft.settle_chores()  # a moment passes: rows that were on their way have arrived
     house.exchange = another_process(house)
-    house.exchange.outbox.begin()
+    house.exchange.writing.begin()
     return house.exchange
 
 

@@ -60,7 +60,7 @@ def test_a_put_that_never_filled_a_chunk_leaves_nothing_when_lost(house: House, 
 def test_after_kill_9_stat_shows_what_was_flushed_and_a_resume_goes_on(house: House, ann: Hand, kari: Hand) -> None:
     draft = ann.open(PATH)
     write(draft, DATA[: 4 * CHUNK + 5])
-    house.exchange.outbox.beat(house.clock())
+    house.exchange.writing.beat(house.clock())
 
     revived = Hand(house, ann.user, exchange=killed(house))
     size = revived.stat(PATH).size
@@ -86,7 +86,7 @@ def test_a_resume_that_is_killed_can_be_resumed_as_often_as_it_takes(house: Hous
     for turn in range(4):
         draft = hand.open(PATH, truncate=turn == 0)
         write(draft, DATA[size : (turn + 1) * CHUNK + 9], start=size)
-        house.exchange.outbox.beat(house.clock())
+        house.exchange.writing.beat(house.clock())
         hand = Hand(house, ann.user, exchange=killed(house))
         size = hand.stat(PATH).size
         assert size == (turn + 1) * CHUNK
@@ -109,7 +109,7 @@ def test_what_was_appended_to_a_closed_file_and_then_lost_costs_nothing_that_was
     if how == "lost":
         ann.lose(draft)
     else:
-        house.exchange.outbox.beat(house.clock())
+        house.exchange.writing.beat(house.clock())
         hand = Hand(house, ann.user, exchange=killed(house))
     left = hand.stat(PATH).size
     assert size <= left <= size + 2 * CHUNK
@@ -210,7 +210,7 @@ def test_a_resume_begun_before_another_one_ended_is_refused(house: House, ann: H
 def test_a_reconnected_client_takes_over_its_own_dead_session(house: House, ann: Hand, kari: Hand) -> None:
     dead = ann.open(PATH)
     write(dead, DATA[: 3 * CHUNK + 1])
-    house.exchange.outbox.beat(house.clock())
+    house.exchange.writing.beat(house.clock())
     early = Hand(house, ann.user, "s2").open(PATH, truncate=False)
     with pytest.raises(NotYours):
         early.write(3 * CHUNK, DATA[3 * CHUNK :])

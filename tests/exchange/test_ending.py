@@ -88,7 +88,7 @@ def test_settling_and_held_drops_can_be_recalled(house: House, ann: Hand, kari: 
 
     draft = kari.open(f"/outbox/{ANN}/Other/a.csv")
     write(draft, PLAIN)
-    house.exchange.outbox.beat(house.clock())
+    house.exchange.writing.beat(house.clock())
     house.settle(DAY)
     drop = draft.file.shipment_id
     assert registry_of(house.exchange).drops.find(drop).state is ShipmentState.HELD  # type: ignore[union-attr]

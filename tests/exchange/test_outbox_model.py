@@ -111,7 +111,7 @@ class Outbox(RuleBasedStateMachine):
     @rule(writing=consumes(writings))
     def lose(self, writing: Writing) -> None:
         self.live -= 1
-        self.ann.exchange.outbox.lose_draft(writing.draft, self.house.clock())
+        self.ann.exchange.writing.lose_draft(writing.draft, self.house.clock())
         path = self.path_of(writing.row)
         if path is None:
             return

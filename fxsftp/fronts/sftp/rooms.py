@@ -178,7 +178,7 @@ class Rooms:
         if path.endswith(b"/"):  # scp and sftp ask so for a folder that is not there: no name for what they put
             raise IsAFolder(str(place))
         draft = await self._desk.ask(
-            self._exchange.outbox.open_draft,
+            self._exchange.writing.open_draft,
             self.user,
             place,
             truncate=bool(how & Open.TRUNCATE),
@@ -464,13 +464,13 @@ class DraftHandle(Handle):
         await self._desk.ask(self._draft.wish, wishes)
 
     async def sync(self) -> None:
-        await self._desk.ask(self._desk.exchange.outbox.sync_draft, self._draft)
+        await self._desk.ask(self._desk.exchange.writing.sync_draft, self._draft)
 
     async def close(self) -> None:
-        await self._desk.ask(self._desk.exchange.outbox.close_draft, self._draft, self._desk.now())
+        await self._desk.ask(self._desk.exchange.writing.close_draft, self._draft, self._desk.now())
 
     async def lose(self) -> None:
-        await self._desk.ask(self._desk.exchange.outbox.lose_draft, self._draft, self._desk.now())
+        await self._desk.ask(self._desk.exchange.writing.lose_draft, self._draft, self._desk.now())
 
 
 class ReadingHandle(Handle):

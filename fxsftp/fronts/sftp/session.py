@@ -552,7 +552,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
             except Exception:
                 log.exception("%s: a file could not be put away after its session", self._rooms.user.email)
         if self._has_written:
-            await self._desk.ask(self._desk.exchange.outbox.session_ended, self._rooms.session, self._desk.now())
+            await self._desk.ask(self._desk.exchange.writing.session_ended, self._rooms.session, self._desk.now())
 
 
 def _attrs(number: int, entry: Entry) -> bytes:

@@ -77,16 +77,16 @@ class Deliveries:
 
     # ---- locks
 
-    def add_lock(self, file_id: int, delivery_id: int, kind: str, header: bytes) -> None:
-        """The header that opens one file for one delivery."""
-        self._db.execute(
+    def add_locks(self, delivery_id: int, headers: Iterable[tuple[int, str, bytes]]) -> None:
+        """The headers that open files for one delivery: of which file, of which kind, and itself."""
+        self._db.execute_many(
             "INSERT INTO locks (file_id, delivery_id, kind, header) VALUES (?, ?, ?, ?)",
-            (file_id, delivery_id, kind, header),
+            [(file_id, delivery_id, kind, header) for file_id, kind, header in headers],
         )
 
-    def add_recovery(self, file_id: int, header: bytes) -> None:
-        """The header for the offline institutional key."""
-        self._db.execute("INSERT INTO recoveries (file_id, header) VALUES (?, ?)", (file_id, header))
+    def add_recoveries(self, headers: Iterable[tuple[int, bytes]]) -> None:
+        """The headers for the offline institutional key."""
+        self._db.execute_many("INSERT INTO recoveries (file_id, header) VALUES (?, ?)", headers)
 
     def header(self, file_id: int, delivery_id: int, *kinds: str) -> tuple[str, bytes] | None:
         """(kind, header): the first of `kinds` that there is."""
@@ -98,6 +98,12 @@ class Deliveries:
             if found is not None:
                 return kind, bytes(found)
         return None
+
+    def has_kind(self, delivery_id: int, kind: str) -> bool:
+        """Whether any file has a header of this kind."""
+        return bool(
+            self._db.value("SELECT 1 FROM locks WHERE delivery_id = ? AND kind = ? LIMIT 1", (delivery_id, kind))
+        )
 
     def header_sizes(self, delivery_id: int) -> dict[int, dict[str, int]]:
         """For each file, how long the header of each kind is."""
@@ -123,11 +129,18 @@ class Deliveries:
         )
         return None if found is None else str(found)
 
-    def set_lock_hash(self, file_id: int, delivery_id: int, kind: str, sha256: str) -> None:
-        """Remember it."""
-        self._db.execute(
+    def lock_hashes(self, delivery_id: int) -> dict[tuple[int, str], str]:
+        """Those known, by file and kind."""
+        rows = self._db.rows(
+            "SELECT file_id, kind, sha256 FROM locks WHERE delivery_id = ? AND sha256 IS NOT NULL", (delivery_id,)
+        )
+        return {(row["file_id"], row["kind"]): row["sha256"] for row in rows}
+
+    def set_lock_hashes(self, delivery_id: int, hashes: Iterable[tuple[int, str, str]]) -> None:
+        """Remember some: of which file, of which kind of header, and itself."""
+        self._db.execute_many(
             "UPDATE locks SET sha256 = ? WHERE file_id = ? AND delivery_id = ? AND kind = ?",
-            (sha256, file_id, delivery_id, kind),
+            [(sha256, file_id, delivery_id, kind) for file_id, kind, sha256 in hashes],
         )
 
     def key_file(self, delivery_id: int) -> bytes | None:

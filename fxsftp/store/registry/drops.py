@@ -150,6 +150,21 @@ class Drops:
             )
         )
 
+    def step_all(self, shipments: Sequence[Shipment], state: ShipmentState, now: float) -> bool:
+        """The same for many at once; answers whether it was so for every one."""
+        return len(shipments) == self._db.execute_many(
+            "UPDATE shipments SET state = ?, revision = revision + 1, progress = ?, cause = '', reason = ''"
+            " WHERE id = ? AND state = ? AND revision = ?",
+            [(state, now, shipment.id, shipment.state, shipment.revision) for shipment in shipments],
+        )
+
+    def gather(self, shipment_id: str, others: Sequence[str]) -> None:
+        """The files of these drops belong to one shipment from now on; of the drops no row stays."""
+        self._db.execute_many(
+            "UPDATE files SET shipment_id = ? WHERE shipment_id = ?", [(shipment_id, other) for other in others]
+        )
+        self._db.execute_many("DELETE FROM shipments WHERE id = ?", [(other,) for other in others])
+
     def change(self, shipment_id: str, **columns: str | int | float | None) -> None:
         """Set columns of one shipment; its revision moves on."""
         names = ", ".join(f"{name} = ?" for name in columns)  # names are our own keywords, never a user's
@@ -258,6 +273,41 @@ class Drops:
         rows = self._db.rows(
             f"SELECT {_FILE} FROM files WHERE shipment_id = ? ORDER BY path, id",  # noqa: S608
             (shipment_id,),
+        )
+        return [_file(row) for row in rows]
+
+    def suspects(self, shipment_id: str) -> list[File]:
+        """Those whose end could not be checked."""
+        rows = self._db.rows(
+            f"SELECT {_FILE} FROM files WHERE shipment_id = ? AND state = 'suspect' ORDER BY path, id",  # noqa: S608
+            (shipment_id,),
+        )
+        return [_file(row) for row in rows]
+
+    def let_go(self, shipment_id: str, pack: str, packed: Sequence[tuple[int, int]]) -> None:
+        """Of a shipment that leaves, no key and no small body stays here; `packed` says where in `pack` these lie."""
+        self._db.execute(
+            "UPDATE files SET key = NULL, small = NULL, waits = 0, connected = NULL WHERE shipment_id = ?",
+            (shipment_id,),
+        )
+        self._db.execute_many(
+            "UPDATE files SET blob = ?, start = ? WHERE id = ?", [(pack, start, file_id) for file_id, start in packed]
+        )
+
+    def names(self, shipment_id: str, within: str = "") -> list[str]:
+        """The paths of its files that begin with `within`."""
+        rows = self._db.rows(
+            "SELECT path FROM files WHERE shipment_id = ? AND path >= ? AND path < ? ORDER BY path",
+            (shipment_id, within, within + LAST),
+        )
+        return [row["path"] for row in rows]
+
+    def sent_in(self, shipment_id: str, folder: str) -> list[File]:
+        """The files of a shipment whose path is `folder`, with its slash, and a name."""
+        rows = self._db.rows(
+            f"SELECT {_FILE} FROM files WHERE shipment_id = ? AND path >= ? AND path < ?"  # noqa: S608
+            " AND SUBSTR(path, ?) NOT LIKE '%/%' ORDER BY path, id",
+            (shipment_id, folder, folder + LAST, len(folder) + 1),
         )
         return [_file(row) for row in rows]
 

@@ -154,10 +154,10 @@ class Engine:
         with self._within_atomic():
             return self._writer.execute(sql, parameters)
 
-    def execute_many(self, sql: str, parameters: Iterable[Parameters]) -> None:
-        """Run one writing statement for each of the parameters, all or none."""
+    def execute_many(self, sql: str, parameters: Iterable[Parameters]) -> int:
+        """Run one writing statement for each of the parameters, all or none; answers how many rows it changed."""
         with self._within_atomic():
-            self._writer.executemany(sql, parameters)
+            return max(0, self._writer.executemany(sql, parameters).rowcount)
 
     def changes(self, sql: str, parameters: Parameters = ()) -> int:
         """Run one statement that writes, and answer how many rows it changed."""

@@ -1,0 +1,381 @@
+"""Writing: one file from its OPEN to its CLOSE, or to the loss of its session.
+
+Only `close_draft` completes a file, and when it has returned the file is durable.  What was lost stays as a
+draft that a later OPEN takes up; of two who write one name, the last genuine CLOSE wins.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from fxsftp import seal
+from fxsftp.domain import lifecycle, places
+from fxsftp.domain.lifecycle import FileState
+from fxsftp.domain.model import File, User, Wishes
+from fxsftp.domain.places import Place
+from fxsftp.errors import (
+    AlreadySent,
+    AlreadyThere,
+    FxError,
+    IsAFolder,
+    NoSuchPlace,
+    NotYours,
+    OverQuota,
+    TooManyFiles,
+)
+from fxsftp.exchange.bodies import Bodies
+from fxsftp.exchange.drafts import MODE_MASK, Draft, Litter, rows_of
+from fxsftp.exchange.drops import Drops
+from fxsftp.exchange.holdings import Holdings
+
+log = logging.getLogger("fxsftp.exchange")
+
+STEAL_AFTER = 10.0  # seconds without a write after which a reconnected client may take over its own draft
+FILE_MODE = 0o644
+
+
+class Writing:
+    """The verbs of a session that writes.  Each returns with the registry committed, or raises and nothing happened."""
+
+    def __init__(self, holdings: Holdings, bodies: Bodies, drops: Drops) -> None:
+        self._holdings = holdings
+        self._registry = holdings.registry
+        self._rows = holdings.registry.drops
+        self._policy = holdings.policy
+        self._bodies = bodies
+        self._drops = drops
+        self._crowd = seal.Crowd(self._policy.ahead_total)
+
+    # ---- OPEN
+
+    def open_draft(
+        self,
+        user: User,
+        place: Place,
+        *,
+        truncate: bool,
+        create: bool,
+        exclusive: bool,
+        appends: bool,
+        wishes: Wishes,
+        session: str,
+        now: float,
+    ) -> Draft | Litter:
+        """Begin to write one file.  Parent folders are made as needed.
+
+        Raises AlreadyThere, NoSuchPlace, IsAFolder, RecipientUnknown, NoRecipient, BadName, OverQuota, TooManyFiles.
+        """
+        who, path = self._as_file(user, place)
+        places.may_be_written(path)
+        if self._rows.folder(user.id, who, path):
+            raise IsAFolder(place.name)
+        existing = self._rows.shown(user.id, who, path)
+        if exclusive and existing:
+            raise AlreadyThere(place.name)
+        if not create and not existing:
+            raise NoSuchPlace(str(place))
+        if self._policy.is_litter(path):
+            return self._open_litter(user, who, path, existing, now)
+        recipient, subject = self._drops.destination(user, who, path)
+        used, quota = self._drops.usage(user)
+        if existing and self._drops.is_before_dispatch(existing):
+            used -= existing.size  # it goes, or goes on, with this one's CLOSE
+        if wishes.size is not None and used + wishes.size > quota:
+            raise OverQuota(quota, used)
+        file, file_key = self._new_row(user, who, path, recipient, subject, existing, wishes, session, now)
+        keeps = existing is not None and not truncate
+        try:
+            # Only now: the new row keeps the drop from leaving while the older one is taken up.
+            base, refusal = self._base(file, now) if keeps else (None, None)
+            draft = Draft(
+                self._holdings,
+                file,
+                file_key,
+                base=base,
+                keeps=keeps,
+                refusal=refusal,
+                appends=appends,
+                claim=self._claim,
+                crowd=self._crowd,
+                allowance=quota - used,
+                quota=quota,
+                now=now,
+            )
+        except BaseException:
+            self._give_up(file, now)
+            raise
+        self._drops.writers[file.id] = draft
+        return draft
+
+    def _as_file(self, user: User, place: Place) -> tuple[str, str]:
+        if place.path:
+            return place.who, place.path
+        if place.who and not self._drops.may_address(user, place.who):
+            return "", place.who
+        raise IsAFolder(place.name)
+
+    def _new_row(
+        self,
+        user: User,
+        who: str,
+        path: str,
+        recipient: str,
+        subject: str,
+        existing: File | None,
+        wishes: Wishes,
+        session: str,
+        now: float,
+    ) -> tuple[File, bytes]:
+        file_key = seal.new_file_key()
+        rows = self._rows
+        before = self._drops.find_for(user, who, path, existing)
+        drop_id = before.id if before else self._drops.new_id()
+        drop_key = self._bodies.drop_key(drop_id, make=before is None, now=now)
+        with self._registry.atomic(durable=False):
+            # Meanwhile another session may have begun the folder, or the dispatcher may have sent it off.
+            shipment = self._drops.find_for(user, who, path, existing)
+            if shipment and shipment.id != drop_id:
+                if before is None:
+                    self._bodies.forget_drop_key(drop_id)
+                drop_id = shipment.id
+                drop_key = self._bodies.drop_key(drop_id)
+            elif before and shipment is None:
+                drop_id = self._drops.new_id()
+                drop_key = self._bodies.drop_key(drop_id, make=True, now=now)
+            if shipment is None:
+                self._drops.begin(drop_id, user, recipient, who, path, subject, now)
+            elif not (existing and existing.shipment_id == drop_id) and rows.has_files(
+                drop_id, self._policy.max_files - 1
+            ):
+                raise TooManyFiles(self._policy.max_files)
+            self._drops.make_parents(user, who, path, now)
+            file_id = rows.add_file(
+                drop_id,
+                user.id,
+                who,
+                path,
+                FileState.DRAFT,
+                wishes.mtime if wishes.mtime is not None else now,
+                (wishes.mode if wishes.mode is not None else FILE_MODE) & MODE_MASK,
+                now,
+                writer=session,
+                key=seal.wrap_under(drop_key, file_key),
+                announced=wishes.size,
+                waits=True,
+            )
+            self._drops.changed(drop_id, now)
+            file = rows.file(file_id)
+        assert file is not None
+        return file, file_key
+
+    def _open_litter(self, user: User, who: str, path: str, existing: File | None, now: float) -> Litter:
+        with self._registry.atomic(durable=False):
+            if who:
+                self._drops.recipient(user, who)
+            self._drops.make_parents(user, who, path, now)
+            file_id = existing.id if existing else self._rows.add_file(
+                None, user.id, who, path, FileState.COMPLETE, now, FILE_MODE, now,
+                writer=None, key=None, announced=None, waits=False,
+            )  # fmt: skip
+            file = self._rows.file(file_id)
+        assert file is not None
+        return Litter(file)
+
+    def _give_up(self, file: File, now: float) -> None:
+        """An OPEN that came to nothing leaves no row."""
+        self._drops.writers.pop(file.id, None)
+        with self._registry.atomic():
+            self._rows.forget_file(file.id)
+            self._drops.changed(file.shipment_id, now)
+
+    # ---- what an OPEN may resume
+
+    def _base(self, file: File, now: float) -> tuple[tuple[File, bytes, Sequence[seal.Stored]] | None, FxError | None]:
+        """What `file`, just opened, may resume at its place, or why it can't."""
+        older = self._older(file)
+        if older is None:
+            return None, None
+        if older.shipment_id != file.shipment_id:
+            return None, AlreadySent(older.name)
+        other = self._drops.writer(older)
+        if other:
+            if now - other.last_write < STEAL_AFTER:
+                return None, NotYours(older.name)
+            self.lose_draft(other, now)  # the same user, reconnected before the old connection was found dead
+            older = self._rows.file(older.id)
+        if older is None or not older.size:
+            return None, None
+        return (older, self._bodies.draft_key(older), self._bodies.stored(older)), None
+
+    def _older(self, file: File) -> File | None:
+        """The newest row at the place of `file` besides it, not counting other OPENs that have not written yet."""
+        for row in reversed(self._rows.at(file.owner_id, file.who, file.path)):
+            other = self._drops.writer(row)
+            if row.id != file.id and (other is None or other.is_touched):
+                return row
+        return None
+
+    def _claim(self, draft: Draft, base: File) -> None:
+        """From now on `draft` writes the row `base`.  Raises NotYours when another session was here first."""
+        current = self._rows.file(base.id)
+        is_same = current is not None and (current.state, current.progress) == (base.state, base.progress)
+        if not is_same or self._drops.writer(base):
+            raise NotYours(base.name)
+        self._drops.writers.pop(draft.file.id, None)
+        self._drops.writers[base.id] = draft
+
+    # ---- CLOSE
+
+    def close_draft(self, draft: Draft | Litter, now: float) -> None:
+        """A genuine CLOSE: when this returns, the file survives kill -9 and a power cut.
+
+        Raises Incomplete or Gap when bytes are missing (what has arrived can be resumed), NoSuchPlace or NotYours
+        when it was removed or recalled meanwhile.
+        """
+        if isinstance(draft, Litter):
+            with self._registry.atomic(durable=False):
+                self._rows.change_file(
+                    draft.file.id, size=draft.size, mtime=draft.mtime or draft.file.mtime, mode=draft.mode
+                )
+            return
+        if not draft.is_touched:
+            self._close_untouched(draft, now)
+            return
+        try:
+            sealed = draft.finish()
+        except FxError:
+            self.lose_draft(draft, now)
+            raise
+        with self._registry.atomic():
+            self._complete(draft, sealed, now)  # the moment of truth: only after this does the client hear OK
+        self._drops.writers.pop(draft.file.id, None)
+        draft.erase_blobs()
+
+    def _complete(self, draft: Draft, sealed: seal.Sealed, now: float) -> None:
+        rows = self._rows
+        file = rows.file(draft.file.id)
+        if file is None or not file.shown or not self._drops.is_before_dispatch(file):
+            raise NoSuchPlace(draft.file.name)
+        for other in rows.at(file.owner_id, file.who, file.path):
+            if other.id != file.id and not self._drops.writer(
+                other
+            ):  # who still writes there may yet be the last to close
+                self._drops.forget_or_hide(other, now)
+        state = lifecycle.after(lifecycle.FILES, FileState.DRAFT, "doubt" if draft.looks_cut else "close", file.name)
+        rows.change_file(
+            file.id,
+            state=state,
+            waits=int(self._policy.is_partial(file.path)),
+            size=sealed.size,
+            announced=draft.announced,
+            sha256=sealed.sha256,
+            mtime=draft.mtime if draft.mtime is not None else file.mtime,
+            mode=draft.mode,
+            writer=None,
+            progress=now,
+            small=sealed.small,
+            blob=self._bodies.blob_id(sealed.blob) if sealed.blob else None,
+            body=seal.payload_size(sealed.size),
+        )
+        rows.set_segments(file.id, rows_of(sealed.pieces))
+        self._drops.changed(file.shipment_id, now)
+
+    def _close_untouched(self, draft: Draft, now: float) -> None:
+        """Opened without TRUNC over something and closed without a write: times and mode, nothing else."""
+        with self._registry.atomic():
+            below = self._older(draft.file)
+            if below and draft.mtime is not None:
+                self._rows.change_file(below.id, mtime=draft.mtime)
+            if below and draft.mode != draft.file.mode:
+                self._rows.change_file(below.id, mode=draft.mode)
+            self._give_up(draft.file, now)
+
+    # ---- a session that is gone
+
+    def lose_draft(self, draft: Draft | Litter, now: float) -> None:
+        """The session is gone without a CLOSE: what has arrived can be resumed, and nobody ever sees it."""
+        if isinstance(draft, Litter):
+            return
+        if draft.is_lost:
+            draft.abandon()  # what a WRITE brought while somebody else gave it up
+            return
+        if not draft.is_touched:
+            draft.abandon()
+            self._give_up(draft.file, now)
+            return
+        self._drops.writers.pop(draft.file.id, None)
+        segments = draft.suspend()
+        with self._registry.atomic():
+            file = self._rows.file(draft.file.id)
+            if file is None:
+                return
+            if self._is_outdone(draft) or not (segments or draft.flushed or file.in_row):
+                self._drops.forget(file)
+            else:
+                self._rows.set_segments(file.id, segments)
+                self._rows.change_file(
+                    file.id, size=draft.flushed, writer=None, progress=now, announced=draft.announced, sha256=None
+                )
+            self._drops.changed(file.shipment_id, now)
+        draft.erase_blobs()
+
+    def _is_outdone(self, draft: Draft) -> bool:
+        """Whether another CLOSE at its place came after its OPEN: the last genuine CLOSE wins, a loss never does."""
+        file = draft.file
+        return any(
+            other.id != file.id and other.state is not FileState.DRAFT and other.progress >= draft.opened
+            for other in self._rows.at(file.owner_id, file.who, file.path)
+        )
+
+    def session_ended(self, session: str, now: float) -> None:
+        """Its folders need not wait for more from it."""
+        del now  # a folder settles from its last change on
+        with self._registry.atomic(durable=False):
+            self._rows.disconnect(session)
+
+    def begin(self) -> None:
+        """At the start of the service: no session of an earlier process is there, and what one had open is lost."""
+        for file in self._rows.being_written():
+            try:
+                self._lose_left_behind(file)
+            except FxError as problem:
+                log.error("shipment %s: what is left of a draft can't be taken up: %s", file.shipment_id, problem)
+        with self._registry.atomic():
+            self._rows.disconnect_all()
+
+    def _lose_left_behind(self, file: File) -> None:
+        """After kill -9, what lies in blobs is what stat shows; the row may be a beat behind it."""
+        draft = seal.Draft(
+            self._bodies.draft_key(file), lambda _: self._holdings.bodies.create(), self._bodies.stored(file),
+            name=file.name,
+        )  # fmt: skip
+        segments = rows_of(draft.suspend())
+        with self._registry.atomic():
+            if segments or draft.flushed or file.in_row:
+                self._rows.set_segments(file.id, segments)
+                self._rows.change_file(file.id, size=draft.flushed, writer=None, sha256=None)
+            else:
+                self._drops.forget(file)
+            self._drops.changed(file.shipment_id, file.progress)
+        self._holdings.bodies.erase(*(self._bodies.blob_id(blob) for blob in draft.dropped))
+
+    # ---- meanwhile
+
+    def sync_draft(self, draft: Draft | Litter) -> None:
+        """fsync@openssh.com."""
+        if isinstance(draft, Draft):
+            draft.sync()
+
+    def beat(self, now: float) -> None:
+        """Drafts that grow are in progress; said every few seconds, so that no long upload is taken for stalled."""
+        moved = [draft for draft in list(self._drops.writers.values()) if draft.moved]
+        if not moved:
+            return
+        with self._registry.atomic(durable=False):
+            for draft in moved:
+                draft.moved, draft.last_write = False, now
+                file = self._rows.file(draft.file.id)
+                if file and file.state is FileState.DRAFT:
+                    self._rows.change_file(file.id, progress=now, size=draft.flushed)
+                    self._drops.changed(file.shipment_id, now)
