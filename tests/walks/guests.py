@@ -176,6 +176,7 @@ class Guest:
             "IdentityAgent": "none",
             "PreferredAuthentications": "password" if self.password else "publickey",
             "NumberOfPasswordPrompts": "1",
+            "LogLevel": "ERROR",  # without the words at log-in that a demo has
         }
         key = ["-i", str(self.key)] if self.key else []
         return ["-F", "/dev/null", *key, *_each("-o", said)]
