@@ -77,7 +77,7 @@ def test_a_checkout_finds_them_at_its_top(name: str) -> None:
     assert folder(name) == ROOT / name  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("lock", ["run.txt", "test.txt"])
+@pytest.mark.parametrize("lock", ["run.txt", "test.txt", "dkim.txt"])
 def test_the_locks_have_hashes_and_name_no_index_no_host_and_no_path(lock: str) -> None:
     text = (ROOT / "requirements" / lock).read_text()
     assert not re.search(r"://|--(?:extra-)?index-url|--find-links|--trusted-host|\s@\s|(?:^|\s)/", text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import os
 import select
@@ -87,10 +88,23 @@ class Post:
     mails: list[tuple[str, list[str], EmailMessage]] = field(default_factory=list)
     log_ins: list[tuple[str, str]] = field(default_factory=list)
     callers: set[Any] = field(default_factory=set)
+    contents: list[bytes] = field(default_factory=list)
+    options: list[str] = field(default_factory=list)
+    to_sender: list[str] = field(default_factory=list)  # for the next ones; then all are welcome
     to_recipient: dict[str, str] = field(default_factory=dict)
     to_data: str = "250 OK"
 
     # aiosmtpd's names
+    async def handle_MAIL(self, server: Any, session: Any, envelope: Any, address: str, options: list[str]) -> str:
+        answer = self.to_sender.pop(0) if self.to_sender else "250 OK"
+        if answer == "hang up":
+            server.transport.abort()
+        if answer.startswith("250"):
+            envelope.mail_from = address
+        if answer.startswith("421"):
+            asyncio.get_running_loop().call_soon(server.transport.close)
+        return answer
+
     async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:
         self.callers.add(session.peer)
         answer = self.to_recipient.get(address, "250 OK")
@@ -102,6 +116,7 @@ class Post:
         if self.to_data.startswith("250"):
             mail = BytesParser(EmailMessage, policy=MAIL).parsebytes(envelope.content)
             self.mails.append((envelope.mail_from, envelope.rcpt_tos, mail))
+            self.contents.append(envelope.content)
         if self.to_data == "hang up":
             server.transport.abort()
         return self.to_data
@@ -109,6 +124,29 @@ class Post:
     def authenticate(self, server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> AuthResult:
         self.log_ins.append((data.login.decode(), data.password.decode()))
         return AuthResult(success=data.password == b"sesame", handled=False)
+
+
+class ReportingPost(Post):
+    """One that offers delivery reports (RFC 3461) …"""
+
+    async def handle_EHLO(self, server: Any, session: Any, envelope: Any, hostname: str, said: list[str]) -> list[str]:
+        session.host_name = hostname
+        return [*said[:-1], "250-DSN", said[-1]]
+
+
+class WithReports(SMTP):
+    """… and notes their parameters, which aiosmtpd refuses."""
+
+    async def smtp_MAIL(self, arg: str) -> None:
+        await super().smtp_MAIL(self._noted(arg))
+
+    async def smtp_RCPT(self, arg: str) -> None:
+        await super().smtp_RCPT(self._noted(arg))
+
+    def _noted(self, arg: str) -> str:
+        address, *options = arg.split(" ")
+        self.event_handler.options += [each for each in options if not each.startswith(("SIZE", "BODY"))]
+        return address
 
 
 @pytest.fixture(scope="session")
@@ -128,8 +166,9 @@ def post_office(authority: trustme.CA) -> Iterator[Callable[..., Post]]:
     """Opens a mail server on a port of its own: post_office("starttls" | "tls" | "none", log_in=True)."""
     closers: list[Callable[[], None]] = []
 
-    def open_one(security: str, *, log_in: bool = False) -> Post:
-        post = Post()
+    def open_one(security: str, *, log_in: bool = False, dsn: bool = False) -> Post:
+        post = ReportingPost() if dsn else Post()
+        protocol = functools.partial(WithReports if dsn else SMTP, post)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert("localhost").configure_cert(context)
         options: dict[str, Any] = {"hostname": "post.example", "enable_SMTPUTF8": False}
@@ -145,7 +184,7 @@ def post_office(authority: trustme.CA) -> Iterator[Callable[..., Post]]:
         loop = asyncio.new_event_loop()
         server = loop.run_until_complete(
             loop.create_server(
-                lambda: SMTP(post, loop=loop, **options), sock=listening, ssl=context if security == "tls" else None
+                lambda: protocol(loop=loop, **options), sock=listening, ssl=context if security == "tls" else None
             )
         )
         thread = threading.Thread(target=loop.run_forever)
@@ -181,7 +220,11 @@ class Twilio:
 
     url: str = ""
     calls: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)  # path, Authorization, form
+    headers: list[dict[str, str]] = field(default_factory=list)
+    bodies: list[str] = field(default_factory=list)
     answer: tuple[int, object] = (201, {"sid": "SM0123456789abcdef", "status": "queued", "error_code": None})
+    asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)  # path, query
+    tells: tuple[int, object] = (200, {"messages": []})  # to a GET
     hang: threading.Event | None = None
 
 
@@ -194,10 +237,20 @@ def twilio() -> Iterator[Twilio]:
             body = self.rfile.read(int(self.headers["Content-Length"])).decode()
             form = {name: values[0] for name, values in parse_qs(body).items()}
             standing.calls.append((self.path, self.headers.get("Authorization", ""), form))
+            standing.headers.append(dict(self.headers))
+            standing.bodies.append(body)
             if standing.hang:
                 standing.hang.wait(ANSWER)
                 return
-            status, said = standing.answer
+            self._say(*standing.answer)
+
+        def do_GET(self) -> None:
+            path, _, query = self.path.partition("?")
+            standing.asked.append((path, {name: values[0] for name, values in parse_qs(query).items()}))
+            standing.headers.append(dict(self.headers))
+            self._say(*standing.tells)
+
+        def _say(self, status: int, said: object) -> None:
             content = said.encode() if isinstance(said, str) else json.dumps(said).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")

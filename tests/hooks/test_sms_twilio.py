@@ -7,6 +7,8 @@ import signal
 import socket
 import sys
 import threading
+from datetime import UTC, datetime
+from email.utils import format_datetime
 
 import pytest
 
@@ -32,11 +34,12 @@ def settings(twilio):
 
 def test_an_sms_goes_out_with_our_account_and_its_number_at_twilio_comes_back(settings, twilio, start):
     answer = start("sms-twilio", settings).carry(SMS)
-    assert answer == {"id": "n-1", "verdict": "carried", "reason": "", "reference": "SM0123456789abcdef"}
+    assert answer == {"id": "n-1", "verdict": "carried", "reference": "SM0123456789abcdef", "ask": 20}
     ((path, authorization, form),) = twilio.calls
     assert path == "/2010-04-01/Accounts/AC00/Messages.json"
     assert base64.b64decode(authorization.removeprefix("Basic ")) == b"AC00:sesame"
-    assert form == {"To": "+4790000000", "From": "SSB", "Body": SMS["text"]}
+    assert form == {"To": "+4790000000", "From": "SSB", "Body": SMS["text"], "ValidityPeriod": "14400"}
+    assert twilio.asked == []
 
 
 def test_a_key_and_a_messaging_service_can_stand_for_token_and_sender(settings, twilio, start, tmp_path):
@@ -58,8 +61,11 @@ def test_a_key_and_a_messaging_service_can_stand_for_token_and_sender(settings, 
         (400, 21211, "failed"),
         (400, 21408, "failed"),
         (400, 21610, "failed"),
-        (401, 20003, "failed"),
-        (400, 30002, "failed"),
+        (400, 21614, "failed"),
+        (401, 20003, "stop"),
+        (400, 30002, "stop"),
+        (400, 21606, "stop"),
+        (403, None, "stop"),
         (400, 30005, "failed"),
         (400, 30006, "failed"),
         (400, 21999, "failed"),
@@ -118,8 +124,162 @@ def test_no_connection_means_later(settings, start):
 )
 def test_settings_that_can_not_work_are_said_in_the_reason(lacking, settings, start):
     answer = start("sms-twilio", settings | lacking).carry(SMS)
-    assert answer["verdict"] == "later"
+    assert answer["verdict"] == "stop"
     assert next(iter(lacking)) in answer["reason"]
+
+
+# ---- after a time-out ----------------------------------------------------------------------------
+
+
+def kept(**more):
+    """One message as Twilio lists it."""
+    made = format_datetime(datetime.now(UTC))
+    return {
+        "sid": "SM9",
+        "body": SMS["text"],
+        "status": "sent",
+        "direction": "outbound-api",
+        "date_created": made,
+    } | more
+
+
+def test_what_twilio_took_before_a_time_out_is_found_and_not_sent_again(settings, twilio, start):
+    twilio.hang = threading.Event()
+    hook = start("sms-twilio", settings | {"timeout": 0.5})
+    assert hook.carry(SMS)["verdict"] == "later"
+    twilio.tells = (200, {"messages": [kept(body="another", sid="SM8"), kept()]})
+    answer = hook.carry(SMS | {"attempt": 2})
+    assert (answer["verdict"], answer["reference"]) == ("carried", "SM9")
+    assert len(twilio.calls) == 1
+    ((path, query),) = twilio.asked
+    assert path == "/2010-04-01/Accounts/AC00/Messages.json"
+    assert query["To"] == SMS["to"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"status": "undelivered", "error_code": 30003},
+        {"status": "failed"},
+        {"body": "SSB: The code is another."},
+        {"body": None},
+        {"direction": "inbound"},
+        {"date_created": "Mon, 05 Jan 2026 10:00:00 +0000"},
+    ],
+)
+def test_what_was_not_taken_or_was_given_up_is_sent_again(other, settings, twilio, start):
+    twilio.tells = (200, {"messages": [kept(**other)]})
+    answer = start("sms-twilio", settings).carry(SMS | {"attempt": 2})
+    assert (answer["verdict"], answer["reference"]) == ("carried", "SM0123456789abcdef")
+    assert twilio.calls[0][2]["Body"] == SMS["text"]
+
+
+def test_words_that_a_trial_account_puts_before_ours_do_not_hide_a_message(settings, twilio, start):
+    twilio.tells = (200, {"messages": [kept(body=f"Sent from your Twilio trial account - {SMS['text']}")]})
+    assert start("sms-twilio", settings).carry(SMS | {"attempt": 3})["reference"] == "SM9"
+
+
+@pytest.mark.parametrize(
+    ("tells", "verdict"),
+    [
+        ((500, {"code": 20500, "status": 500}), "later"),
+        ((429, {"code": 20429, "status": 429}), "later"),
+        ((400, {"code": 20001, "status": 400}), "later"),
+        ((401, {"code": 20003, "status": 401}), "stop"),
+        ((200, "<html>"), "later"),
+    ],
+)
+def test_nothing_is_sent_again_while_twilio_does_not_say_what_it_has(tells, verdict, settings, twilio, start):
+    twilio.tells = tells
+    assert start("sms-twilio", settings).carry(SMS | {"attempt": 2})["verdict"] == verdict
+    assert twilio.calls == []
+
+
+# ---- what became of it ---------------------------------------------------------------------------
+
+QUESTION = {"id": "n-1", "way": "sms", "ask": "SM9", "attempt": 1}
+
+
+@pytest.mark.parametrize(
+    ("found", "answer"),
+    [
+        ({"status": "queued"}, {"verdict": "carried", "ask": 20}),
+        ({"status": "sent"}, {"verdict": "carried", "ask": 20}),
+        ({"status": "delivered"}, {"verdict": "delivered"}),
+        ({"status": "read"}, {"verdict": "delivered"}),
+        (
+            {"status": "undelivered", "error_code": 30003},
+            {"verdict": "again", "reason": "the phone can't be reached just now (Twilio 30003)"},
+        ),
+        (
+            {"status": "undelivered", "error_code": 30005},
+            {"verdict": "failed", "reason": "the number is not in use (Twilio 30005)"},
+        ),
+        (
+            {"status": "failed", "error_code": 30002},
+            {"verdict": "again", "reason": "the account at Twilio is suspended (Twilio 30002)"},
+        ),
+        (
+            {"status": "canceled"},
+            {"verdict": "failed", "reason": "Twilio gave it up and does not say why (canceled)"},
+        ),
+    ],
+)
+def test_it_asks_twilio_what_became_of_an_sms(found, answer, settings, twilio, start):
+    twilio.tells = (200, {"sid": "SM9"} | found)
+    assert start("sms-twilio", settings).carry(QUESTION) == {"id": "n-1"} | answer
+    assert twilio.asked[0][0] == "/2010-04-01/Accounts/AC00/Messages/SM9.json"
+    assert twilio.calls == []
+
+
+@pytest.mark.parametrize(
+    ("tells", "answer"),
+    [
+        ((404, {"code": 20404, "status": 404}), {"verdict": "carried"}),
+        ((400, {"code": 20001, "status": 400}), {"verdict": "later"}),
+        ((503, {}), {"verdict": "later"}),
+        ((401, {"code": 20003, "status": 401}), {"verdict": "stop"}),
+    ],
+)
+def test_a_question_that_is_refused_says_nothing_about_the_message(tells, answer, settings, twilio, start):
+    twilio.tells = tells
+    said = start("sms-twilio", settings).carry(QUESTION)
+    assert {name: said.get(name) for name in answer} == answer
+    assert "ask" not in said
+
+
+def test_questions_become_rarer(settings, twilio, start):
+    twilio.tells = (200, {"sid": "SM9", "status": "sent"})
+    hook = start("sms-twilio", settings)
+    assert [hook.carry(QUESTION | {"attempt": n})["ask"] for n in (1, 2, 3, 4, 5, 99)] == [
+        20,
+        60,
+        300,
+        1800,
+        3600,
+        3600,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        ({"callbacks": "https://fx.example/callbacks"}, "https://fx.example/callbacks/twilio/n-1"),
+        ({"status_callback": "https://own.example/hear/"}, "https://own.example/hear/n-1"),
+        (
+            {"callbacks": "https://fx.example/callbacks", "status_callback": "https://a.example"},
+            "https://a.example/n-1",
+        ),
+    ],
+)
+def test_twilio_is_told_where_to_call_back_and_is_asked_less_soon(given, url, settings, twilio, start):
+    assert start("sms-twilio", settings | given).carry(SMS)["ask"] == 900
+    assert twilio.calls[0][2]["StatusCallback"] == url
+
+
+def test_how_long_an_sms_may_take_can_be_set(settings, twilio, start):
+    start("sms-twilio", settings | {"validity": 600}).carry(SMS)
+    assert twilio.calls[0][2]["ValidityPeriod"] == "600"
 
 
 @pytest.mark.parametrize("status", [201, 400, 500])
