@@ -10,13 +10,17 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from types import TracebackType
+from typing import ClassVar, Self
 
-from tests.walks.guests import DEADLINE, Guest, Ran
+import pytest
+
+from tests.walks.guests import DEADLINE, Exchange, Guest, Ran
 
 HOST = "127.0.0.1"
 PATIENCE = 3  # seconds; all the others end in a fraction of one
@@ -32,8 +36,15 @@ class Client(Guest):
     """
 
     name: ClassVar[str]
+    needs: ClassVar[tuple[str, ...]] = ()  # programs; where one is missing, the test is skipped by its name
     closes_when_interrupted: ClassVar[bool] = False  # Ctrl-C sends a genuine CLOSE after a part of the file
     ends_well_when_interrupted: ClassVar[bool] = False  # and with exit status 0
+
+    def __init__(self, exchange: Exchange, email: str, *, key: Path) -> None:
+        missing = [program for program in self.needs if not shutil.which(program)]
+        if missing:
+            pytest.skip(f"{missing[0]} is not installed")
+        super().__init__(exchange, email, key=key)
 
     def upload_command(self, local: Path, remote: str) -> list[str]:
         """What the program is started with to put one file, with `given` on its stdin."""
@@ -90,6 +101,17 @@ class Program:
         self._process.stdin.write(given)
         self._process.stdin.close()
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process.poll() is None:
+            self.kill()
+            self._process.wait(DEADLINE)
+        self._said.close()
+
     def interrupt(self) -> None:
         """Ctrl-C."""
         os.killpg(self._process.pid, signal.SIGINT)
@@ -109,6 +131,4 @@ class Program:
                     raise
                 self.interrupt()
         self._said.seek(0)
-        said = self._said.read().decode("utf-8", "replace")
-        self._said.close()
-        return Ran(status, said, "")
+        return Ran(status, self._said.read().decode("utf-8", "replace"), "")

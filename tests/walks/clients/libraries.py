@@ -87,6 +87,7 @@ class Ssh2SftpClient(Library):
     """npm's ssh2-sftp-client."""
 
     name, program = "ssh2-sftp-client", "with_ssh2_sftp_client.js"
+    needs = ("node", "npm")
 
     def _command(self) -> list[str]:
         return ["node", str(PROGRAMS / self.program), *self._to()]

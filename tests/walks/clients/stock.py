@@ -17,11 +17,15 @@ from urllib.parse import quote
 from tests.walks.clients.client import HOST, Client
 from tests.walks.guests import Ran, quoted
 
+# PATH without the folder of our own programs, among which is a newer rclone.
+NOT_OURS = os.pathsep.join(part for part in os.get_exec_path() if Path(part) != Path(sys.executable).parent)
+
 
 class Sftp(Client):
     """OpenSSH's `sftp -b -`."""
 
     name = "sftp"
+    needs = ("sftp",)
     closes_when_interrupted = True  # after FSETSTAT to what has arrived
     ends_well_when_interrupted = True
 
@@ -57,6 +61,7 @@ class Scp(Client):
     """OpenSSH's `scp`, from version 9 on."""
 
     name = "scp"
+    needs = ("scp",)
 
     def upload_command(self, local: Path, remote: str) -> list[str]:
         return ["scp", *self._options("-P"), str(local), f"{HOST}:{remote}"]
@@ -75,6 +80,7 @@ class Lftp(Client):
     """`lftp -c`, which lets OpenSSH make the connection."""
 
     name = "lftp"
+    needs = ("lftp", "ssh")
 
     def upload_command(self, local: Path, remote: str) -> list[str]:
         return self._command(f"put {quoted(str(local))} -o {quoted(remote)}")
@@ -130,6 +136,7 @@ class Psftp(Putty):
     """`psftp -b`."""
 
     name = "psftp"
+    needs = ("psftp", "puttygen")
 
     def upload_command(self, local: Path, remote: str) -> list[str]:
         return self._script(f"put {_putty(str(local))} {_putty(remote)}")
@@ -170,6 +177,7 @@ class Pscp(Putty):
     """`pscp -sftp`."""
 
     name = "pscp"
+    needs = ("pscp", "puttygen")
 
     def upload_command(self, local: Path, remote: str) -> list[str]:
         return self._line(str(local), f"{HOST}:{remote}")
@@ -192,6 +200,7 @@ class Curl(Client):
     """`curl`, which has libssh2 in it."""
 
     name = "curl"
+    needs = ("curl",)
 
     def upload_command(self, local: Path, remote: str) -> list[str]:
         return self._command("-T", str(local), self._url(remote))
@@ -265,9 +274,8 @@ class RcloneOfDebian(Rclone):
     """What apt installs: in Debian 12 version 1.60, which writes bytes after the data of its last WRITE."""
 
     name = "rclone-debian"
-    program = shutil.which(
-        "rclone", path=os.pathsep.join(part for part in os.get_exec_path() if Path(part) != Path(sys.executable).parent)
-    ) or "rclone"  # fmt: skip
+    program = shutil.which("rclone", path=NOT_OURS) or "/usr/bin/rclone"
+    needs = (program,)
 
 
 class RcloneOfToday(Rclone):
@@ -275,6 +283,7 @@ class RcloneOfToday(Rclone):
 
     name = "rclone-today"
     program = str(Path(sys.executable).with_name("rclone"))
+    needs = (program,)
 
 
 def _putty(text: str) -> str:

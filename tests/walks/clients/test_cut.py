@@ -22,12 +22,12 @@ def test_what_is_killed_leaves_only_when_it_came_whole(party: Party, program: ty
     """kill -9 in the middle of a file; then the same again, or from where it was cut with programs that can."""
     with Gate(party.house, HELD_AT) as gate:
         ann = party.ann(program, by=gate)
-        running = ann.start_upload(ann.file(LARGE, "data.bin"), REMOTE)
-        gate.wait_until_held()
-        until(lambda: party.has_arrived("Ref 1", HELD_AT // 2))
-        running.kill()
-        gate.cut()
-        assert running.ended().status != 0
+        with ann.start_upload(ann.file(LARGE, "data.bin"), REMOTE) as running:
+            gate.wait_until_held()
+            until(lambda: party.has_arrived("Ref 1", HELD_AT // 2))
+            running.kill()
+            gate.cut()
+            assert running.ended().status != 0
     party.everyone_left()
     assert party.house.settle() == []
 
@@ -47,11 +47,11 @@ def test_what_is_interrupted_leaves_only_when_it_came_whole(party: Party, progra
     """Ctrl-C in the middle of a file, with time to say goodbye; then the same again."""
     with Gate(party.house, HELD_AT) as gate:
         ann = party.ann(program, by=gate)
-        running = ann.start_upload(ann.file(LARGE, "data.bin"), REMOTE)
-        gate.wait_until_held()
-        running.interrupt()
-        gate.release()
-        ran = running.ended(impatiently=True)
+        with ann.start_upload(ann.file(LARGE, "data.bin"), REMOTE) as running:
+            gate.wait_until_held()
+            running.interrupt()
+            gate.release()
+            ran = running.ended(impatiently=True)
         assert (ran.status == 0) is program.ends_well_when_interrupted, ran.said
         party.everyone_left()
     # A genuine CLOSE after a part, as some send, makes a suspect: it waits five minutes for the rest.
