@@ -27,7 +27,7 @@ from fxsftp.errors import BadSettings, FxError
 from fxsftp.exchange import Exchange
 from fxsftp.settings import Settings
 
-REFUSED, USAGE, TEMPORARY = 1, 2, 3
+REFUSED, USAGE, TEMPORARY, BROKEN = 1, 2, 3, 70  # the last one is EX_SOFTWARE, a fault of ours
 WIDE = 10_000  # columns where nobody looks: a pipe gets each row in one line
 
 P = ParamSpec("P")
@@ -159,7 +159,7 @@ def shielded(command: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     except Exception as problem:  # noqa: BLE001 - a person reads this; the trace is one variable away
         _trace_for_the_curious()
         say_problem(f"this went wrong in an unforeseen way ({type(problem).__name__}). FXSFTP_DEBUG=1 shows where.")
-        sys.exit(REFUSED)
+        sys.exit(BROKEN)
 
 
 def _trace_for_the_curious() -> None:
