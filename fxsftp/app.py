@@ -35,7 +35,8 @@ from fxsftp.domain.policy import Policy
 from fxsftp.errors import BadSettings, ClockDoubt, FxError, HookUnusable
 from fxsftp.exchange import Exchange, Holdings, Keyring
 from fxsftp.fronts.desk import Desk
-from fxsftp.fronts.sftp import hostkeys
+from fxsftp.fronts.sftp import algorithms, hostkeys
+from fxsftp.fronts.sftp.doorway import Startups
 from fxsftp.fronts.sftp.listener import Terms, listen
 from fxsftp.settings import Settings, load
 from fxsftp.store.registry import Registry
@@ -50,7 +51,6 @@ BEAT = 60.0  # seconds between heartbeats
 SWEEP = 600.0  # seconds between sweeps where no timer starts them
 RESTART = 1.0  # seconds before a process that died is started again; doubled each time, up to a minute
 DEMO = "This exchange is a demonstration: its codes lie on its disk in clear. Send nothing that must stay secret."
-DRAIN = 20.0  # seconds that running transfers get when the service is asked to stop
 
 
 def main() -> None:
@@ -209,7 +209,7 @@ async def _serve_sftp(settings: Settings, stop: asyncio.Event, running: bytes | 
     for chore in chores:
         chore.cancel()
     await asyncio.gather(*chores, return_exceptions=True)
-    await listener.drain(DRAIN)
+    await listener.drain(settings.sftp.drain)
     await desk.close()
     exchange.close()
 
@@ -223,6 +223,9 @@ def terms_of(settings: Settings) -> Terms:
         idle=settings.sftp.idle,
         connections=settings.sftp.max_sessions_per_user,
         all_connections=settings.sftp.max_sessions,
+        startups=Startups(*settings.sftp.max_startups),
+        rate=settings.sftp.max_rate,
+        algorithms=algorithms.CHOICES[settings.sftp.algorithms],
         banner=DEMO if settings.exchange.demo else "",
     )
 
@@ -349,7 +352,7 @@ class _Supervisor:
         if not ended.done():
             process.terminate()
             try:
-                await asyncio.wait_for(asyncio.shield(ended), DRAIN + 10)
+                await asyncio.wait_for(asyncio.shield(ended), self._settings.sftp.drain + 10)
             except TimeoutError:
                 process.kill()
         return await ended

@@ -90,12 +90,25 @@ def _several(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+def _startups(value: object) -> object:
+    """`start:percent:full` as three numbers."""
+    parts = value.split(":") if isinstance(value, str) else []
+    if len(parts) != 3 or not all(part.isascii() and part.isdigit() for part in parts):
+        raise ValueError("write it like '10:30:100'")
+    start, percent, full = map(int, parts)
+    if not 1 <= start <= full or percent > 100:
+        raise ValueError("the first number is 1 at least and the last at most; the second is percent")
+    return start, percent, full
+
+
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0, allow_inf_nan=False)]
 Bytes = Annotated[int, BeforeValidator(_bytes), Field(ge=0)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_several)]
 Times = Annotated[tuple[Seconds, ...], BeforeValidator(_several)]
+Startups = Annotated[tuple[int, int, int], BeforeValidator(_startups)]
 Port = Annotated[int, Field(ge=0, le=65535)]  # 0: any that is free
 Count = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 HookName = Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9-]*)?$")]
 Delivery = Literal["code", "keys", "session"]
 
@@ -165,10 +178,14 @@ class Sftp(Section):
     address: str = "sftp.example.org"
     max_sessions: Count = 1000
     max_sessions_per_user: Count = 12
+    max_startups: Startups = (10, 30, 100)
+    max_rate: Rate = 15.0
+    algorithms: Literal["modern", "compat"] = "modern"
     login_time: Seconds = 20.0
     login_tries: Count = 6
     idle: Seconds = 1800.0
     keepalive: Seconds = 60.0
+    drain: Seconds = 20.0
 
 
 class Notify(Section):

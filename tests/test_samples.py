@@ -7,12 +7,13 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.age_tool import on_a_terminal
-from tests.house import ANN, KARI, House, at
+from tests.house import ANN, COMPAT, KARI, House, at
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -76,6 +77,13 @@ def test_the_partners_commands_run(house: House, tmp_path: Path) -> None:
     assert opened.read_bytes() == b"a;b\n1;2\n"
     house.settle()
     assert len(house.inbox(house.exchange.people.find(KARI))) == 1
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    """One that serves Debian 12's curl as well, as the page says that it must be."""
+    with House(tmp_path / "house", environ=COMPAT) as built:
+        yield built
 
 
 @pytest.fixture

@@ -19,5 +19,8 @@ def make(path: Path) -> str:
 
 
 def read(text: bytes) -> asyncssh.SSHKey:
-    """A host key as its file holds it."""
-    return asyncssh.import_private_key(text)
+    """A host key as its file holds it; one of RSA signs with SHA-2 only."""
+    key = asyncssh.import_private_key(text)
+    if key.algorithm == b"ssh-rsa":
+        key.sig_algorithms = (b"rsa-sha2-512", b"rsa-sha2-256")
+    return key

@@ -2,7 +2,7 @@
 
 One Guest per connection.  A user who does not exist, is disabled or was only invited gets the same answers, in the
 same time, as one whose key or password is wrong.  A guest gets channels for SFTP and for single commands;
-there is no shell, no terminal, and no forwarding of any kind.
+there is no shell, no terminal, no environment, and no forwarding of any kind.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import base64
 import logging
 import secrets
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,49 +21,18 @@ import asyncssh
 from fxsftp.domain import ids
 from fxsftp.domain.model import User
 from fxsftp.fronts.desk import Desk
+from fxsftp.fronts.sftp.algorithms import MODERN, Algorithms, Offer, misfit
 from fxsftp.fronts.sftp.commands import CommandSession
-from fxsftp.fronts.sftp.overrides import hush, mend
+from fxsftp.fronts.sftp.doorway import Doorway, Startups
+from fxsftp.fronts.sftp.overrides import hold, hush, mend, take_no_environment, turn_away
 from fxsftp.fronts.sftp.rooms import Rooms
 from fxsftp.fronts.sftp.session import SftpSession
 from fxsftp.templates import Templates
 
 log = logging.getLogger("fxsftp.sftp")
 
-# What clients of the last years all have.  No SHA-1, no NIST curves for the exchange of keys, no 64-bit MACs.
-ALGORITHMS: Mapping[str, Sequence[str]] = {
-    "kex_algs": (
-        "mlkem768x25519-sha256",
-        "curve25519-sha256",
-        "curve25519-sha256@libssh.org",
-        "diffie-hellman-group16-sha512",
-        "diffie-hellman-group18-sha512",
-    ),
-    "encryption_algs": (
-        "chacha20-poly1305@openssh.com",
-        "aes256-gcm@openssh.com",
-        "aes128-gcm@openssh.com",
-        "aes256-ctr",
-        "aes192-ctr",
-        "aes128-ctr",
-    ),
-    "mac_algs": (
-        "hmac-sha2-256-etm@openssh.com",
-        "hmac-sha2-512-etm@openssh.com",
-        "umac-128-etm@openssh.com",
-        "hmac-sha2-256",  # libssh2 before 1.11 has no ETM: Debian 12's curl
-        "hmac-sha2-512",
-    ),
-    "signature_algs": (
-        "sk-ssh-ed25519@openssh.com",
-        "sk-ecdsa-sha2-nistp256@openssh.com",
-        "ssh-ed25519",
-        "rsa-sha2-256",
-        "rsa-sha2-512",
-        "ecdsa-sha2-nistp256",
-        "ecdsa-sha2-nistp384",
-        "ecdsa-sha2-nistp521",
-    ),
-}
+RESTARTED = "The exchange is being restarted. Connect again in a moment."
+MINUTE = 60.0  # seconds between two lines in the log about those turned away
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +47,16 @@ class Terms:
     idle: float = 1800  # without a request
     connections: int = 12  # of one user at a time: rclone with its defaults uses them all
     all_connections: int = 100  # of all users together
-    strangers: int = 100  # connections that have not logged in yet, so that they can't keep out those who may
+    startups: Startups = field(default_factory=Startups)  # connections that have not logged in yet
+    rate: float = 15  # of these, answered a second of one source; 0: all
+    names: int = 6  # that may be given on one connection
+    wrong: float = 1  # until it is said that a password was wrong
+    unknown: float = 0.01  # until it is said that a key is: longer than looking takes, for whoever it is
     channels: int = 10  # on one connection, as OpenSSH's MaxSessions
-    check: float = 5  # how often it is looked whether those who are here still may be
+    check: float = 2.5  # how often it is looked whether those who are here still may be: out within 5, with room
     banner: str = ""  # shown before log-in
     version: str = "fxsftp"
-    algorithms: Mapping[str, Sequence[str]] = field(default_factory=lambda: ALGORITHMS)
+    algorithms: Algorithms = field(default_factory=lambda: MODERN)
 
 
 async def listen(
@@ -131,6 +104,10 @@ class Listener:
     def __init__(self, desk: Desk, templates: Templates, terms: Terms) -> None:
         self.desk, self.templates, self.terms = desk, templates, terms
         self.guests: set[Guest] = set()
+        self._doorway: Doorway[Guest] = Doorway(terms.startups, terms.rate)
+        self._next_turn: asyncio.TimerHandle | None = None
+        self._away = Away()
+        self.is_draining = False
         self._acceptor: asyncssh.SSHAcceptor
         self._watch: asyncio.Task[None]
 
@@ -148,6 +125,38 @@ class Listener:
         """The port that was got, where 0 was asked for."""
         return self._acceptor.get_port()
 
+    # ---- before log-in
+
+    def arrived(self, guest: Guest) -> None:
+        """Someone has connected; they are answered when it is their turn."""
+        self.guests.add(guest)
+        if self.is_draining:
+            guest.turn_away(RESTARTED)
+        elif self._doorway.arrive(guest, guest.peer, asyncio.get_running_loop().time()):
+            self._answer()
+        else:
+            self._turn_away(guest)
+
+    def known(self, guest: Guest) -> None:
+        """They have logged in, or gone."""
+        self._doorway.leave(guest)
+
+    def _answer(self) -> None:
+        loop = asyncio.get_running_loop()
+        for guest, is_in in self._doorway.turns(loop.time()):
+            if is_in:
+                guest.answer()
+            else:
+                self._turn_away(guest)
+        if self._next_turn:
+            self._next_turn.cancel()
+        wait = self._doorway.next_turn(loop.time())
+        self._next_turn = None if wait is None else loop.call_later(wait, self._answer)
+
+    def _turn_away(self, guest: Guest) -> None:
+        self._away.note(guest.peer, asyncio.get_running_loop().time())
+        guest.turn_away("Too many have connected and not logged in. Try again in a moment.")
+
     # ---- leaving
 
     async def revoke(self, user_id: int) -> None:
@@ -161,25 +170,30 @@ class Listener:
         Who has nothing open goes at once; transfers may finish, and drafts cut short stay resumable.
         """
         loop = asyncio.get_running_loop()
+        self.is_draining = True
         self._acceptor.close()
         until = loop.time() + seconds
         while self.guests and loop.time() < until:
             for guest in [guest for guest in self.guests if not guest.is_busy]:
-                guest.send_away("The exchange is being restarted. Connect again in a moment.")
+                guest.send_away(RESTARTED)
             await asyncio.sleep(0.1)
         await self.close()
 
     async def close(self) -> None:
         """Cut everyone off, and return when all is put away."""
+        self.is_draining = True
         self._watch.cancel()
+        if self._next_turn:
+            self._next_turn.cancel()
         self._acceptor.close()
-        gone = [guest.send_away("The exchange is being restarted. Connect again in a moment.") for guest in self.guests]
+        gone = [guest.send_away(RESTARTED) for guest in self.guests]
         await asyncio.gather(*gone, return_exceptions=True)
 
     async def _look_after(self) -> None:
         """Send away who may not be here any more, and who has gone to sleep."""
         while True:
             await asyncio.sleep(self.terms.check)
+            self._away.tell(asyncio.get_running_loop().time())
             try:
                 await self._look_round()
             except Exception:
@@ -212,36 +226,66 @@ class Guest(asyncssh.SSHServer):
     def __init__(self, listener: Listener) -> None:
         self._house, self._desk, self._terms = listener, listener.desk, listener.terms
         self._conn: asyncssh.SSHServerConnection
+        self.peer = "?"  # the address they come from
         self.user: User | None = None
         self.proof = ""  # the key that was logged in with
         self._here_since = asyncio.get_running_loop().time()
         self._proven: User | None = None
         self._refusal = "Log in first."
-        self._tries = self._keys = 0
+        self._tries = self._keys = self._names = 0
+        self._has_had_enough = False
+        self._offers: dict[bool, Offer | None] = {}  # ours with True
+        self._go_on: Callable[[], None] | None = None
+        self._is_answered = False
         self._is_choked = False
         self._doors: list[Door] = []
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         """Someone has connected."""
         self._conn = conn
-        if sum(guest.user is None for guest in self._house.guests) >= self._terms.strangers:
-            log.warning("%s turned away: too many have connected and not logged in", self._peer)
-            conn.abort()
-            return
-        self._house.guests.add(self)
-        mend(conn, self._choke)
+        self.peer = str((conn.get_extra_info("peername") or ("?",))[0])
+        mend(conn, self._choke, self._offered)
+        self._house.arrived(self)
+        if not self._is_answered:
+            self._go_on = hold(conn)
+
+    def answer(self) -> None:
+        """It is their turn."""
+        self._is_answered = True
+        if self._go_on:
+            self._go_on()
+
+    def turn_away(self, reason: str) -> None:
+        """Let them not even begin."""
+        self._is_answered = True
+        turn_away(self._conn, reason)
+
+    def _offered(self, kexinit: bytes, is_ours: bool) -> None:
+        self._offers[is_ours] = Offer.parse(kexinit)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """They have left."""
-        self._house.guests.discard(self)
         if self.user:
             log.info("%s left%s", self.user.email, f": {exc}" if exc else "")
+        elif why := self._misfit(exc):
+            log.warning("%s with %s refused: %s", self.peer, self._client, why)
+        self._house.guests.discard(self)
+        self._house.known(self)
+
+    def _misfit(self, exc: Exception | None) -> str:
+        # Looked for whatever the end was: a client may see it first, and be gone before we have said so.
+        theirs, ours = self._offers.get(False), self._offers.get(True)
+        found = misfit(theirs, ours) if theirs and ours else ""
+        return found or (str(exc) if isinstance(exc, asyncssh.KeyExchangeFailed) else "")
 
     # ---- log-in
 
     def begin_auth(self, username: str) -> bool:  # noqa: ARG002
         """Everyone has to show something, whatever name they give."""
         self._proven, self.proof = None, ""
+        self._names += 1
+        if self._names > self._terms.names:
+            raise self._enough("Too many names. Connect again to go on.")
         if self._terms.banner:
             self._conn.send_auth_banner(self._terms.banner + "\r\n")
         return True
@@ -260,8 +304,10 @@ class Guest(asyncssh.SSHServer):
         if self._keys > 2 * self._terms.keys:
             raise self._enough("Too many keys. Say which one to use: ssh -o IdentitiesOnly=yes -i KEY")
         shown = base64.b64encode(key.public_data).decode()
+        until = self._in(self._terms.unknown)
         user, blobs = await self._desk.ask(self._keys_of, username.casefold())
         if not user or shown not in blobs:
+            await self._pass(until)
             return False
         self._proven, self.proof = user, shown
         return True
@@ -274,17 +320,35 @@ class Guest(asyncssh.SSHServer):
     async def validate_password(self, username: str, password: str) -> bool:
         """Whether it is the user's password.  Takes as long for who is unknown."""
         self._tries += 1
-        people = self._desk.exchange.people
-        user = await self._desk.ask_slowly(people.check_password, username.casefold(), password, self._desk.now())
+        if self._tries > self._terms.tries:  # who asks again without waiting for an answer is not asked to wait
+            raise self._enough("Too many wrong passwords. Connect again to go on.")
+        until = self._in(self._terms.wrong)
+        check, name = self._desk.exchange.people.check_password, username.casefold()
+        # Shielded: the next request cancels this one, and a thread at work must keep its place among the few.
+        asked = asyncio.ensure_future(self._desk.ask_slowly(check, name, password, self._desk.now()))
+        user = await asyncio.shield(asked)
+        if not user:
+            await self._pass(until)
         self._proven, self.proof = user, ""
         if not user:
-            log.info("wrong password for %r from %s", ids.redacted(username[:80]), self._peer)
+            log.info("wrong password for %r from %s", ids.redacted(username[:80]), self.peer)
             if self._tries >= self._terms.tries:
                 raise self._enough("Too many wrong passwords. Connect again to go on.")
         return user is not None
 
+    @staticmethod
+    def _in(seconds: float) -> float:
+        return asyncio.get_running_loop().time() + seconds
+
+    @staticmethod
+    async def _pass(until: float) -> None:
+        """Let time pass: guessing gets slow, and how long something took says nothing.  Nobody else waits."""
+        await asyncio.sleep(until - asyncio.get_running_loop().time())
+
     def _enough(self, reason: str) -> asyncssh.DisconnectError:
-        log.warning("%s sent away: %s", self._peer, reason)
+        if not self._has_had_enough:  # what has arrived already is still looked at
+            log.warning("%s sent away: %s", self.peer, reason)
+        self._has_had_enough = True
         return asyncssh.DisconnectError(asyncssh.DISC_NO_MORE_AUTH_METHODS_AVAILABLE, reason)
 
     def auth_completed(self) -> None:
@@ -292,23 +356,22 @@ class Guest(asyncssh.SSHServer):
         user = self._proven
         if not user or user.email != str(self._conn.get_extra_info("username")).casefold():  # so it is, unless asyncssh
             raise self._enough("Log in again.")  # should come to ask in another order than it does
+        if self._house.is_draining:
+            raise self._too_many(RESTARTED)
         users = [guest.user.id for guest in self._house.guests if guest.user]
         if users.count(user.id) >= self._terms.connections:
             raise self._too_many(f"You have {self._terms.connections} connections here, and more are not served.")
         if len(users) >= self._terms.all_connections:
             raise self._too_many("The exchange has as many connections as it can serve. Try again in a moment.")
         self.user = user
+        self._house.known(self)
         self._desk.see_to(self._desk.ask(self._desk.exchange.people.came_in, user, self._desk.now()))
-        log.info("%s logged in from %s with %s", user.email, self._peer, self._client)
+        log.info("%s logged in from %s with %s", user.email, self.peer, self._client)
 
     def _too_many(self, reason: str) -> asyncssh.DisconnectError:
         self._refusal = reason
-        log.warning("%s refused: %s", self._peer, reason)
+        log.warning("%s refused: %s", self.peer, reason)
         return asyncssh.DisconnectError(asyncssh.DISC_TOO_MANY_CONNECTIONS, reason)
-
-    @property
-    def _peer(self) -> str:
-        return str((self._conn.get_extra_info("peername") or ("?",))[0])
 
     @property
     def _client(self) -> str:
@@ -321,6 +384,9 @@ class Guest(asyncssh.SSHServer):
         """A channel: SFTP or a command."""
         if not self.user:  # a client may ask for this before it hears that it was disconnected
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, self._refusal)
+        if self._house.is_draining:
+            reason = RESTARTED
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, reason)
         self._doors = [door for door in self._doors if not door.is_gone]
         open_doors = sum(door.is_open for door in self._doors)
         # What we have closed a client should close too; the few that it may leave so count a quarter.
@@ -345,7 +411,7 @@ class Guest(asyncssh.SSHServer):
 
     def send_away(self, reason: str) -> asyncio.Future[None]:
         """Disconnect, saying why; the result is there when the connection is gone."""
-        log.info("%s sent away: %s", self.user.email if self.user else self._peer, reason)
+        log.info("%s sent away: %s", self.user.email if self.user else self.peer, reason)
         self._conn.disconnect(asyncssh.DISC_BY_APPLICATION, reason)
         return asyncio.ensure_future(self._conn.wait_closed())
 
@@ -372,6 +438,7 @@ class Door(asyncssh.SSHServerSession[bytes]):
         """The channel is there."""
         self._chan, self._is_closing = chan, chan.is_closing
         hush(chan)
+        take_no_environment(chan)
 
     def subsystem_requested(self, subsystem: str) -> bool:
         """SFTP, and nothing else."""
@@ -443,6 +510,24 @@ class Door(asyncssh.SSHServerSession[bytes]):
     def heard(self) -> float:
         """When something was last asked, on the loop's clock."""
         return self._inner.heard if self._inner else 0.0
+
+
+class Away:
+    """Who was turned away, told to the log once a minute however many they are."""
+
+    def __init__(self) -> None:
+        self._count, self._last, self._told = 0, "", -MINUTE
+
+    def note(self, peer: str, now: float) -> None:
+        """One more."""
+        self._count, self._last = self._count + 1, peer
+        self.tell(now)
+
+    def tell(self, now: float) -> None:
+        """Say so, if there is something to say and it has not been said within a minute."""
+        if self._count and now - self._told >= MINUTE:
+            log.warning("%d turned away, the last from %s: too many have not logged in", self._count, self._last)
+            self._count, self._told = 0, now
 
 
 def blob(line: str) -> str:

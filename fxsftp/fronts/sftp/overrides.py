@@ -1,21 +1,33 @@
 """What asyncssh does otherwise than we need it, put right on each connection; nowhere else is it reached into.
 
-Only methods with public names are set, on single objects, so that a newer asyncssh that does better or
-calls them no more loses us speed and nothing else, but for one: a test shows that a full line still stops us.
+Methods are set on single objects, public ones where they serve.  A newer asyncssh that does better or calls them no
+more breaks nothing; what we would lose then, a test shows: a full line stops us, a stranger waits, no environment.
+The private names in use: `_transport`, `_send_version` (a stranger is to wait before anything is said) and
+`_process_env_request` (there is no public way to refuse one).
 """
 
 from __future__ import annotations
 
+import asyncio
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import asyncssh
 
-IGNORE = 2  # SSH_MSG_IGNORE
+IGNORE, KEXINIT, NEWKEYS = 2, 20, 21  # SSH_MSG_…
+
+# Groups 16 and 18 are meant, and nobody who reads the service's log could do anything about it.
+warnings.filterwarnings("ignore", "Diffie-Hellman over finite fields", module=r"asyncssh\.")
 
 
-def mend(conn: asyncssh.SSHServerConnection, choke: Callable[[bool], None]) -> None:
-    """Tell `choke` when the line is full and when it has room again, and leave out what only costs."""
+def mend(
+    conn: asyncssh.SSHServerConnection, choke: Callable[[bool], None], offered: Callable[[bytes, bool], None]
+) -> None:
+    """Tell `choke` when the line is full and when it has room again, and leave out what only costs.
+
+    `offered` gets the KEXINIT of both sides, ours with True.
+    """
     # asyncssh takes no notice when its line is full; a client with an endless window (PuTTY's) that does
     # not read would have us keep for it whatever it asks for.
     line: Any = conn
@@ -31,7 +43,59 @@ def mend(conn: asyncssh.SSHServerConnection, choke: Callable[[bool], None]) -> N
             send_packet(kind, *args, handler=handler)
 
     line.send_packet = send_what_matters
-    hush(line)
+    _overhear(line, offered)
+
+
+def _overhear(line: Any, offered: Callable[[bytes, bool], None]) -> None:
+    """Pass on what is offered in the first key exchange, then no more."""
+
+    def sent(kind: int, _seq: object, payload: bytes) -> None:
+        if kind == KEXINIT:
+            offered(bytes(payload), True)
+        elif kind == NEWKEYS:
+            hush(line)
+
+    def received(kind: int, _seq: object, packet: Any, _note: str = "") -> None:
+        if kind == KEXINIT:
+            offered(bytes(packet.get_full_payload()), False)
+
+    line.log_sent_packet, line.log_received_packet = sent, received
+
+
+def hold(conn: asyncssh.SSHServerConnection) -> Callable[[], None]:
+    """Say and hear nothing on a new connection, not even the version, until what is returned is called."""
+    line: Any = conn
+    transport, send_version = getattr(line, "_transport", None), getattr(line, "_send_version", None)
+    if not transport or not send_version:
+        return _nothing
+    line._send_version = _nothing
+    # Soon, because the loop begins to read when connection_made has returned.
+    asyncio.get_running_loop().call_soon(transport.pause_reading)
+
+    def go_on() -> None:
+        if not transport.is_closing():
+            send_version()
+            transport.resume_reading()
+
+    return go_on
+
+
+def turn_away(conn: asyncssh.SSHServerConnection, reason: str) -> None:
+    """Close, with a line before the version, which RFC 4253 (4.2) allows and `ssh -v` shows."""
+    transport: Any = getattr(conn, "_transport", None)
+    if transport and not transport.is_closing():
+        transport.write(f"{reason}\r\n".encode())
+    conn.abort()
+
+
+def take_no_environment(chan: asyncssh.SSHServerChannel[bytes]) -> None:
+    """Refuse each variable that a client would set; nothing here reads them, and they would be kept."""
+    door: Any = chan
+    door._process_env_request = _refuse
+
+
+def _refuse(_packet: object) -> bool:
+    return False
 
 
 def hush(speaker: Any) -> None:

@@ -32,6 +32,13 @@ def try_password(door: Door, email: str, password: str, **how: object) -> str:
     return asyncio.run(walk())
 
 
+@pytest.fixture
+def hasty(door: Door) -> Door:
+    """A door where a wrong password is told at once."""
+    door.listener.terms = replace(door.listener.terms, wrong=0.0)
+    return door
+
+
 def test_a_password_logs_in(door: Door) -> None:
     door.exchange.people.set_password(ANN, PASSWORD, door.house.clock())
     assert try_password(door, ANN, PASSWORD) == "in"
@@ -54,16 +61,16 @@ def test_every_key_of_a_user_logs_in_and_nobody_elses(door: Door) -> None:
     asyncio.run(walk())
 
 
-def test_who_is_unknown_disabled_or_a_group_hears_the_same(door: Door) -> None:
-    door.exchange.people.set_password(ANN, PASSWORD, door.house.clock())
-    door.exchange.people.add_group("mikrodata@ssb.example", door.house.clock())
-    wrong = try_password(door, ANN, "wrong wrong wrong")
-    door.exchange.people.disable(ANN, door.house.clock())
+def test_who_is_unknown_disabled_or_a_group_hears_the_same(hasty: Door) -> None:
+    hasty.exchange.people.set_password(ANN, PASSWORD, hasty.house.clock())
+    hasty.exchange.people.add_group("mikrodata@ssb.example", hasty.house.clock())
+    wrong = try_password(hasty, ANN, "wrong wrong wrong")
+    hasty.exchange.people.disable(ANN, hasty.house.clock())
     for email in ("nobody@x.example", "root", "x" * 900, "mikrodata@ssb.example", ANN):
-        assert try_password(door, email, PASSWORD) == wrong.replace(ANN, email)
+        assert try_password(hasty, email, PASSWORD) == wrong.replace(ANN, email)
 
 
-def test_six_wrong_passwords_end_a_connection(door: Door) -> None:
+def test_six_wrong_passwords_end_a_connection(hasty: Door) -> None:
     tried = 0
 
     class Client(asyncssh.SSHClient):
@@ -74,7 +81,7 @@ def test_six_wrong_passwords_end_a_connection(door: Door) -> None:
 
     async def walk() -> None:
         with pytest.raises(asyncssh.DisconnectError, match="Too many wrong passwords"):
-            await door.connect(ANN, client_keys=None, client_factory=Client, preferred_auth="password")
+            await hasty.connect(ANN, client_keys=None, client_factory=Client, preferred_auth="password")
 
     asyncio.run(walk())
     assert tried == 6
@@ -104,15 +111,9 @@ def test_twelve_connections_are_served_and_the_next_is_told_why_not(door: Door) 
     asyncio.run(walk())
 
 
-def test_strangers_cannot_keep_out_and_a_full_house_says_so(door: Door) -> None:
-    """So many may stand at the door without logging in; so many may be inside; both limits hold for themselves."""
-    usual = door.listener.terms
-
+def test_a_full_house_says_so(door: Door) -> None:
     async def walk() -> None:
-        door.listener.terms = replace(usual, strangers=0)
-        with pytest.raises((asyncssh.Error, OSError)):
-            await door.connect(KARI)
-        door.listener.terms = replace(usual, all_connections=1)
+        door.listener.terms = replace(door.listener.terms, all_connections=1)
         async with door.raw(KARI):
             refused = await asyncio.to_thread(door.openssh, "ssh", ANN, "127.0.0.1", "pwd")
             assert (refused.returncode, "as many connections as" in refused.stderr) == (255, True)
@@ -136,29 +137,6 @@ def test_ten_sessions_share_a_connection_and_the_next_is_told_why_not(door: Door
     asyncio.run(walk())
 
 
-def test_there_is_no_forwarding_of_any_kind(door: Door) -> None:
-    async def walk() -> None:
-        async with door.connect(KARI) as conn:
-            with pytest.raises(asyncssh.ChannelOpenError):
-                await conn.open_connection("127.0.0.1", door.port)
-            with pytest.raises(asyncssh.ChannelOpenError):
-                await conn.open_unix_connection("/var/run/docker.sock")
-            with pytest.raises(asyncssh.ChannelListenError):
-                await conn.start_server(lambda *_: None, "", 0)
-            with pytest.raises(asyncssh.ChannelListenError):
-                await conn.start_unix_server(lambda *_: None, "/tmp/x")
-            with pytest.raises(asyncssh.ChannelOpenError):
-                await conn.create_session(asyncssh.SSHClientSession, "pwd", x11_forwarding=True)
-            with pytest.raises(asyncssh.ChannelOpenError):
-                await conn.create_session(asyncssh.SSHClientSession, "pwd", request_pty="force", term_type="vt100")
-            with pytest.raises(asyncssh.ChannelOpenError):
-                await conn.create_session(asyncssh.SSHClientSession, subsystem="netconf")
-            done = await conn.run("pwd")
-            assert done.stdout == "/\n"
-
-    asyncio.run(walk())
-
-
 @pytest.mark.parametrize("how", ["disabled", "key removed"])
 def test_who_may_no_longer_be_here_is_cut_off_within_seconds(door: Door, how: str) -> None:
     async def walk() -> None:
@@ -171,7 +149,7 @@ def test_who_may_no_longer_be_here_is_cut_off_within_seconds(door: Door, how: st
                 door.exchange.people.remove_key(ANN, key.fingerprint, door.house.clock())
             began = time.monotonic()
             await raw.closed()
-            assert time.monotonic() - began < 8
+            assert time.monotonic() - began < 5
             assert (await other.ask(sftp.STAT, string("/"))).kind == sftp.ATTRS
 
     asyncio.run(walk())
@@ -224,16 +202,8 @@ def test_a_demonstration_says_so_before_log_in(door: Door) -> None:
     assert heard == ["This is a demonstration.\r\n"]
 
 
-def test_no_weak_algorithm_is_served(door: Door) -> None:
+def test_the_version_says_who_we_are_and_no_number(door: Door) -> None:
     async def walk() -> None:
-        for weak in (
-            {"kex_algs": ["diffie-hellman-group14-sha1"]},
-            {"kex_algs": ["ecdh-sha2-nistp256"]},
-            {"mac_algs": ["hmac-sha1", "umac-64@openssh.com"], "encryption_algs": ["aes256-ctr"]},
-            {"server_host_key_algs": ["ssh-rsa"]},
-        ):
-            with pytest.raises(asyncssh.Error):
-                await door.connect(KARI, **weak)
         async with door.connect(KARI, kex_algs=["mlkem768x25519-sha256"]) as conn:
             assert conn.get_extra_info("server_version") == "SSH-2.0-fxsftp"
 

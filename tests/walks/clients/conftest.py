@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
-from tests.house import House
+from tests.house import COMPAT, House
 from tests.walks.clients.party import Party
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    """One that serves Debian 12's curl as well; tests/fronts/sftp/test_algorithms.py shows that only curl needs it."""
+    with House(tmp_path / "house", environ=COMPAT) as built:
+        yield built
 
 
 @pytest.fixture
