@@ -96,7 +96,8 @@ def open_exchange(settings: Settings, *, role: str = "admin", running: bytes | N
 
 def policy_of(settings: Settings) -> Policy:
     """The rules that the settings make; both call them by the same names."""
-    said = settings.exchange.model_dump() | settings.policy.model_dump() | {"give_up": settings.notify.give_up}
+    said = settings.exchange.model_dump() | settings.policy.model_dump()
+    said |= {name: getattr(settings.notify, name) for name in ("give_up", "webhook")}
     locks = ("partner_delivery", "member_delivery", "minimum_lock", "key_fallback")
     said |= {name: LockKind(said[name]) for name in locks}
     return Policy(**{field.name: said[field.name] for field in fields(Policy)})
@@ -277,7 +278,8 @@ def _carriers(settings: Settings, strict: bool) -> dict[str, Carrier]:
     """One for each way that has a hook.  A hook that can't be used holds up no other way."""
     folders = [*settings.hook_folders, shipped.folder("hooks")]
     found: dict[str, Carrier] = {}
-    for way, name in (("mail", settings.notify.mail), ("sms", settings.notify.sms)):
+    ways = (("mail", settings.notify.mail), ("sms", settings.notify.sms), ("webhook", settings.notify.webhook))
+    for way, name in ways:
         try:
             found |= hire({way: name}, folders, settings.for_hook, strict=strict)
         except HookUnusable as problem:

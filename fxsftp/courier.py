@@ -15,6 +15,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -139,6 +140,10 @@ class Courier:
 
     def _message(self, way: str, errand: Errand) -> dict[str, object]:
         notice = errand.notice
+        if way == "webhook":  # read by a program: facts and no words
+            when = datetime.fromtimestamp(notice.made, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            event = {"type": notice.kind, "timestamp": when, "data": errand.facts}
+            return {"id": notice.id, "way": way, **event, "attempt": notice.attempts}
         facts: dict[str, object] = {"user": notice.address, **errand.facts}
         if errand.code is not None and way == "sms":
             facts["code"] = errand.code
@@ -250,7 +255,8 @@ def _without(code: str, verdict: Verdict) -> Verdict:
 
 def _about(notice: Notice) -> str:
     shipment = f"shipment {notice.shipment_id}: " if notice.shipment_id else ""
-    return f"{shipment}{notice.way} '{notice.kind}' to {shown(notice.address)}"
+    to = f" to {shown(notice.address)}" if notice.address else ""
+    return f"{shipment}{notice.way} '{notice.kind}'{to}"
 
 
 def shown(address: str) -> str:

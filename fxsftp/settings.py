@@ -162,6 +162,7 @@ class Policy(Section):
     minimum_lock: Delivery = "session"
     key_fallback: Literal["code", "session"] = "code"
     show_subject: bool = False
+    webhook_shows: Literal["ids", "addresses", "subject"] = "ids"
     recovery: str = Field(default="", pattern=r"^(age1[0-9a-z]+)?$")
 
 
@@ -193,6 +194,7 @@ class Notify(Section):
 
     mail: HookName = ""
     sms: HookName = ""
+    webhook: HookName = ""
     sender: str = Field(default="exchange@example.org", alias="from")
     hooks: Names = ()
     answer_within: Seconds = 60.0

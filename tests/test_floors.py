@@ -96,6 +96,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "click": ("fxsftp.fronts.cli", "fxsftp.fronts.cli.*", "fxsftp.app"),
     "rich": ("fxsftp.fronts.cli", "fxsftp.fronts.cli.*"),
     "paramiko": ("fxsftp.client", "fxsftp.client.*"),
+    "standardwebhooks": (),  # hooks/webhook-post, outside the package
     "twilio": (),  # hooks/sms-twilio, outside the package
     "email_validator": ("fxsftp.domain.*",),
     "phonenumbers": ("fxsftp.domain.*",),

@@ -10,6 +10,7 @@ from fxsftp.domain.model import Kind, LockKind, Standing, User
 
 SIZE_LETTERS: Mapping[str, int] = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 STRENGTH = {LockKind.SESSION: 0, LockKind.KEYS: 1, LockKind.CODE: 2}
+WEBHOOK_SHOWS = ("ids", "addresses", "subject")  # each with those before it
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 
@@ -42,6 +43,8 @@ class Policy:
     minimum_lock: LockKind = LockKind.SESSION
     key_fallback: LockKind = LockKind.CODE
     show_subject: bool = False
+    webhook: str = ""
+    webhook_shows: str = "ids"
     recovery: str = ""
     partial: tuple[str, ...] = field(
         default=("*.filepart", "*.part", "*.partial", ".in.*", "*.tmp", "*.inprogress", "*.uploading")
@@ -60,6 +63,10 @@ class Policy:
         """How long a drop must be quiet before it is dispatched."""
         quiet = self.settle_loose if is_loose else self.settle_connected if connected else self.settle_folder
         return max(quiet, self.settle_suspect) if suspect else quiet
+
+    def webhook_tells(self, what: str) -> bool:
+        """Whether an event may go out with its `addresses` or its `subject`."""
+        return WEBHOOK_SHOWS.index(what) <= WEBHOOK_SHOWS.index(self.webhook_shows)
 
     def lock_for(self, user: User, has_key: bool, via: LockKind | None = None) -> LockKind:
         """How a shipment for `user` is locked: their own wish, else their kind's, never below the minimum."""

@@ -345,6 +345,7 @@ class Dispatch:
                 self._registry.record.tell(
                     now, "exchange", "dispatched", f"{parcel.user.email}: {parcel.lock}", first.id
                 )
+            self._notices.events.dispatched(first.id, now)
             for reason in load.left_out:
                 self._registry.record.tell(now, "exchange", "left out", reason, first.id)
             if codes:  # first, and durable: a code without its shipment opens nothing and is swept after three days
@@ -366,6 +367,7 @@ class Dispatch:
                 return []
             self._registry.record.tell(now, "exchange", "held", held.reason, drop.id)
             self._notices.to_sender("held", drop, now, reason=held.reason)
+            self._notices.events.held(drop.id, held.cause, held.reason, now)
         self._holdings.ring()
         return [f"{drop.id} held: {held.cause}"]
 

@@ -330,6 +330,7 @@ class Inbox:
                 recipient = self._registry.people.by_id(delivery.user_id)
                 assert recipient is not None
                 self._notices.to_sender("collected", shipment, now, recipient=recipient.email)
+                self._notices.events.collected(shipment.id, delivery.id, now)
         self._holdings.ring()
 
     # ---- hashes

@@ -15,6 +15,8 @@ from fxsftp.domain import places
 from fxsftp.domain.addresses import hint
 from fxsftp.domain.model import Delivery, File, LockKind, Notice, Shipment, User
 from fxsftp.errors import NoticeUnknown
+from fxsftp.exchange.events import WAY as WEBHOOK
+from fxsftp.exchange.events import Events
 from fxsftp.exchange.holdings import Holdings
 
 log = logging.getLogger("fxsftp.exchange")
@@ -37,6 +39,7 @@ class Notices:
     def __init__(self, holdings: Holdings) -> None:
         self._holdings = holdings
         self._registry = holdings.registry
+        self.events = Events(holdings)  # the same for programs
 
     # ---- written in somebody's transaction
 
@@ -163,8 +166,11 @@ class Notices:
                 return
             told = f"{notice.way} {notice.kind}: {reason}".rstrip(": ")
             self._registry.record.tell(now, "exchange", f"notice {state}", told, notice.shipment_id)
+            if state != "failed" or notice.way == WEBHOOK:  # which programs hear is no sender's concern
+                return
+            self.events.failed(notice, reason, now)
             shipment = self._registry.drops.find(notice.shipment_id) if notice.shipment_id else None
-            if state == "failed" and shipment and notice.user_id != shipment.sender_id:
+            if shipment and notice.user_id != shipment.sender_id:
                 user = self._registry.people.by_id(notice.user_id) if notice.user_id else None
                 self.to_sender(
                     "not_delivered", shipment, now,

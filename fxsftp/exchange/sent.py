@@ -11,6 +11,7 @@ from fxsftp.domain.lifecycle import DeliveryState, ShipmentState
 from fxsftp.domain.model import Delivery, Event, File, Notice, Shipment, User
 from fxsftp.errors import ShipmentUnknown, WrongState
 from fxsftp.exchange.bodies import Bodies
+from fxsftp.exchange.events import WAY as WEBHOOK
 from fxsftp.exchange.holdings import Holdings
 from fxsftp.exchange.manifest import is_replaced
 from fxsftp.exchange.notices import Notices
@@ -130,7 +131,7 @@ class SentRoom:
             sender.email if sender else "?",
             [file for file in self._registry.drops.of_shipment(shipment.id) if not is_replaced(file)],
             deliveries,
-            self._registry.notices.of_shipment(shipment.id),
+            [each for each in self._registry.notices.of_shipment(shipment.id) if each.way != WEBHOOK],
             self._registry.record.of_shipment(shipment.id),
         )
 
@@ -164,6 +165,7 @@ class SentRoom:
             for file in files:
                 self._registry.drops.change_file(file.id, key=None, small=None, blob=None, writer=None)
                 self._registry.drops.set_segments(file.id, [])
+            self._notices.events.recalled(shipment.id, now)
             self._registry.notices.drop_for(shipment.id, now)
             self._registry.record.tell(now, who, "recalled", shipment_id=shipment.id)
         self._holdings.bodies.erase(*blobs)

@@ -140,6 +140,7 @@ class Upkeep:
                 self._registry.deliveries.step(delivery, after, ended=now)
             if unread:
                 self._notices.to_sender("expired_unread", shipment, now, recipient=", ".join(unread))
+            self._notices.events.expired(shipment.id, now)
             self._registry.notices.drop_for(shipment.id, now)
             self._registry.record.tell(now, "exchange", "expired", shipment_id=shipment.id)
         return 1

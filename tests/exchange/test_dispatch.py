@@ -184,6 +184,31 @@ def test_a_member_who_can_not_receive_is_left_out_and_the_receipt_says_so(house:
 # ---- held
 
 
+def test_what_is_held_can_be_removed_by_its_sender(house: House, ann: Hand, kari: Hand) -> None:
+    house.exchange.people.invite(kari.user, BOB, "+4790000001", house.clock())
+    for path in (f"/outbox/{BOB}/Ref/a.csv", f"/outbox/{BOB}/loose.csv"):
+        kari.put(path, PLAIN)
+    house.settle()
+    assert len(notices(house, "held")) == 2
+    for path in (f"/outbox/{BOB}/Ref/a.csv", f"/outbox/{BOB}/loose.csv"):
+        kari.rm(path)
+    assert kari.drops() == []
+
+
+def test_loose_files_that_were_held_leave_as_one_and_what_was_told_goes_along(
+    house: House, ann: Hand, kari: Hand
+) -> None:
+    house.exchange.people.invite(kari.user, BOB, "+4790000001", house.clock())
+    for name in ("a.csv", "b.csv"):
+        kari.put(f"/outbox/{BOB}/{name}", PLAIN)
+    house.settle()
+    house.add(BOB, Kind.PARTNER)
+    shipment = dispatched(house)
+    sent = house.exchange.sent.find(kari.user, shipment, house.clock())
+    assert [notice.kind for notice in sent.notices].count("held") == 2
+    assert len(sent.files) == 2
+
+
 def test_a_drop_for_who_has_not_registered_is_held_and_goes_on_when_they_have(
     house: House, ann: Hand, kari: Hand
 ) -> None:

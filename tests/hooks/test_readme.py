@@ -40,13 +40,15 @@ def test_the_example_carries_an_sms_through_a_gateway(tmp_path, twilio):
 
 def test_each_line_of_json_is_one():
     lines = [line for language, text in SAMPLES if language == "json" for line in text.splitlines()]
-    assert len(lines) == 11
+    assert len(lines) == 12
     assert all(isinstance(json.loads(line), dict) for line in lines)
 
 
 def test_the_table_names_every_hook_there_is_and_each_can_run():
     hooks = {path.name: path for path in shipped.folder("hooks").iterdir() if "." not in path.name and path.is_file()}
-    assert set(hooks) == set(re.findall(r"`((?:mail|sms)-[a-z]+)`", README.split("## How it is spoken to")[0]))
+    assert set(hooks) == set(
+        re.findall(r"`((?:mail|sms|webhook|scan)-[a-z]+)`", README.split("## How it is spoken to")[0])
+    )
     for path in hooks.values():
         assert stat.S_IMODE(os.stat(path).st_mode) & 0o111 == 0o111
         assert path.read_text().startswith("#!/usr/bin/env python3\n")

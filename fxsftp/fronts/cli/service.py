@@ -162,7 +162,10 @@ def _disk(settings: Settings) -> Finding:
 
 
 def _ways(settings: Settings, waiting: dict[str, int]) -> Iterator[Finding]:
-    for way, name in (("mail", settings.notify.mail), ("sms", settings.notify.sms)):
+    ways = [("mail", settings.notify.mail), ("sms", settings.notify.sms)]
+    if settings.notify.webhook or waiting.get("webhook"):  # nobody misses one that was never set
+        ways.append(("webhook", settings.notify.webhook))
+    for way, name in ways:
         count = waiting.get(way, 0)
         queue = f"; {clerk.counted(count, 'notice')} on the way" if count else ""
         if not name:

@@ -159,10 +159,10 @@ class Drops:
         )
 
     def gather(self, shipment_id: str, others: Sequence[str]) -> None:
-        """The files of these drops belong to one shipment from now on; of the drops no row stays."""
-        self._db.execute_many(
-            "UPDATE files SET shipment_id = ? WHERE shipment_id = ?", [(shipment_id, other) for other in others]
-        )
+        """The files of these drops, and what was told of them, belong to one shipment now; no row of theirs stays."""
+        moved = [(shipment_id, other) for other in others]
+        self._db.execute_many("UPDATE files SET shipment_id = ? WHERE shipment_id = ?", moved)
+        self._db.execute_many("UPDATE notices SET shipment_id = ? WHERE shipment_id = ?", moved)
         self._db.execute_many("DELETE FROM shipments WHERE id = ?", [(other,) for other in others])
 
     def change(self, shipment_id: str, **columns: str | int | float | None) -> None:
@@ -174,7 +174,8 @@ class Drops:
         )
 
     def forget(self, shipment_id: str) -> None:
-        """A drop without files leaves no row."""
+        """A drop without files leaves no row; what was told of it while it was held stays told."""
+        self._db.execute("UPDATE notices SET shipment_id = NULL WHERE shipment_id = ?", (shipment_id,))
         self._db.execute("DELETE FROM shipments WHERE id = ?", (shipment_id,))
 
     def to_erase(self, before: float) -> list[Shipment]:
