@@ -192,7 +192,7 @@ async def _until_told(role: Callable[[asyncio.Event], Awaitable[None]], is_super
 
 async def _serve_sftp(settings: Settings, stop: asyncio.Event, running: bytes | None) -> None:
     exchange = open_exchange(settings, role="sftp", running=running)
-    exchange.outbox.begin()
+    exchange.writing.begin()
     desk = Desk(exchange, SteadyClock())
     listener = await listen(
         desk,

@@ -53,7 +53,7 @@ def test_the_partners_commands_run(house: House, tmp_path: Path) -> None:
     kari, ann = house.kari(), house.ann()
     key = house.key_for(ANN)
     house.put(kari, f"/outbox/{ANN}/Ref 23-4567/report.csv", b"a;b\n1;2\n")
-    house.exchange.outbox.session_ended("s1", house.clock())
+    house.exchange.writing.session_ended("s1", house.clock())
     house.settle()
     shipment = house.inbox(ann)[0].split("_")[1]
     code = house.code(shipment, ann)
