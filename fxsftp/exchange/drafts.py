@@ -66,6 +66,7 @@ class Draft:
         self._shift = 0
         self._allowance = allowance
         self._quota = quota
+        self._unfinished: int | None = None  # where the WRITE begins that is arriving
         self._chores: list[Future[None]] = []
         self._largest = self._last = self._writes = 0
         self._fresh_key = file_key
@@ -105,11 +106,14 @@ class Draft:
         offset += self._shift
         count = len(data)
         self._check_quota(offset + count)
+        if self._unfinished is None:
+            self._unfinished = offset
         self._sealing.write(offset, data)
         self.moved = True
 
     def wrote(self, count: int) -> None:
         """A WRITE of `count` bytes is complete, in however many parts it was taken."""
+        self._unfinished = None
         self._last = count
         self._writes += 1
         self._largest = max(self._largest, count)
@@ -244,6 +248,9 @@ class Draft:
     def suspend(self) -> list[SegmentRow]:
         """The session is gone: what lies in segments is durable when this returns."""
         self.is_lost = True
+        if self._unfinished is not None:
+            # A client stopped within a packet may go on with another: what was taken as data need not be any.
+            self._sealing.truncate(self._unfinished)
         stored = self._sealing.suspend()
         self.settle_chores()
         return rows_of(stored)

@@ -48,6 +48,22 @@ def test_an_interrupted_put_ships_nothing_and_can_be_resumed(house: House, ann: 
     assert received(house, kari) == DATA
 
 
+def test_of_a_write_that_never_ended_nothing_is_kept(house: House, ann: Hand, kari: Hand) -> None:
+    """A client stopped within a packet may send another, whose bytes are then taken for the rest of the first."""
+    draft = ann.open(PATH)
+    write(draft, DATA[: 2 * CHUNK])
+    draft.take(2 * CHUNK, DATA[2 * CHUNK : 3 * CHUNK])
+    draft.take(3 * CHUNK, b"the head of another packet" * 4000)
+    ann.lose(draft)
+    size = ann.stat(PATH).size
+    assert size <= 2 * CHUNK
+
+    again = ann.open(PATH, truncate=False)
+    write(again, DATA[size:], start=size)
+    ann.close(again)
+    assert received(house, kari) == DATA
+
+
 def test_a_put_that_never_filled_a_chunk_leaves_nothing_when_lost(house: House, ann: Hand, kari: Hand) -> None:
     draft = ann.open(PATH)
     draft.write(0, b"a few bytes")
