@@ -27,9 +27,8 @@ import uvloop
 
 from fxsftp import readiness, seal, shipped
 from fxsftp.bell import Bell
-from fxsftp.carriers import Carrier
 from fxsftp.clock import SteadyClock, boot
-from fxsftp.courier import Courier, hire
+from fxsftp.courier import Courier, Crew, hire
 from fxsftp.domain.model import LockKind
 from fxsftp.domain.policy import Policy
 from fxsftp.errors import BadSettings, ClockDoubt, FxError, HookUnusable
@@ -96,8 +95,7 @@ def open_exchange(settings: Settings, *, role: str = "admin", running: bytes | N
 
 def policy_of(settings: Settings) -> Policy:
     """The rules that the settings make; both call them by the same names."""
-    said = settings.exchange.model_dump() | settings.policy.model_dump()
-    said |= {name: getattr(settings.notify, name) for name in ("give_up", "webhook")}
+    said = settings.exchange.model_dump() | settings.policy.model_dump() | settings.notify.model_dump()
     locks = ("partner_delivery", "member_delivery", "minimum_lock", "key_fallback")
     said |= {name: LockKind(said[name]) for name in locks}
     return Policy(**{field.name: said[field.name] for field in fields(Policy)})
@@ -113,6 +111,7 @@ def templates_of(settings: Settings) -> Templates:
             support_phone=settings.institution.support_phone,
             host=settings.sftp.address,
             port=settings.sftp.port,
+            timezone=settings.exchange.timezone,
             demo=settings.exchange.demo,
         ),
     )
@@ -254,7 +253,7 @@ async def _serve_courier(settings: Settings, stop: asyncio.Event, running: bytes
     strict = bool(os.environ.get("INVOCATION_ID"))  # set by systemd, under which hooks must be root's
     courier = Courier(
         exchange.notices,
-        _carriers(settings, strict),
+        _crews(settings, strict),
         templates_of(settings),
         Bell(settings.bell),
         sender=settings.notify.sender,
@@ -274,14 +273,17 @@ async def _serve_courier(settings: Settings, stop: asyncio.Event, running: bytes
         exchange.close()
 
 
-def _carriers(settings: Settings, strict: bool) -> dict[str, Carrier]:
+def _crews(settings: Settings, strict: bool) -> dict[str, Crew]:
     """One for each way that has a hook.  A hook that can't be used holds up no other way."""
     folders = [*settings.hook_folders, shipped.folder("hooks")]
-    found: dict[str, Carrier] = {}
-    ways = (("mail", settings.notify.mail), ("sms", settings.notify.sms), ("webhook", settings.notify.webhook))
-    for way, name in ways:
+    notify, found = settings.notify, dict[str, Crew]()
+    for way, name, at_once, rate in (
+        ("mail", notify.mail, notify.mail_at_once, notify.mail_rate),
+        ("sms", notify.sms, notify.sms_at_once, notify.sms_rate),
+        ("webhook", notify.webhook, notify.webhook_at_once, notify.webhook_rate),
+    ):
         try:
-            found |= hire({way: name}, folders, settings.for_hook, strict=strict)
+            found |= hire({way: name}, folders, settings.for_hook, strict=strict, at_once=at_once, rate=rate)
         except HookUnusable as problem:
             log.error("%s waits until this is mended and the courier is started again: %s", way, problem)
     return found

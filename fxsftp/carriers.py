@@ -31,6 +31,8 @@ GRACE = 5.0  # seconds a hook gets to end by itself once its input has ended
 REASON = 300  # characters of a reason or of a line of its log that are worth keeping
 LOG_LINES = 200  # lines a hook may log a minute; a loop that complains must not fill the disk
 
+DAYS = 7 * 86400  # seconds; no provider knows longer what became of a message
+
 log = logging.getLogger(__name__)
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,40}")
@@ -44,16 +46,27 @@ class Answer(StrEnum):
     CARRIED = "carried"
     LATER = "later"
     FAILED = "failed"
+    STOP = "stop"  # the way itself is broken, and only the operator can mend it
+    DELIVERED = "delivered"  # this and the next: only when the hook was asked what became of an earlier one
+    AGAIN = "again"
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A hook's answer for one message.  `broke` says that the hook gave none and was ended for it."""
+    """A hook's answer for one message.  `broke` says that the hook gave none and was ended for it.
+
+    `ask`: in so many seconds it can be asked what became of it.
+    """
 
     answer: Answer
     reason: str = ""
     reference: str = ""
     broke: bool = False
+    ask: float | None = None
+
+
+FOR_MESSAGES = (Answer.CARRIED, Answer.LATER, Answer.FAILED, Answer.STOP)
+FOR_QUESTIONS = (Answer.DELIVERED, Answer.CARRIED, Answer.AGAIN, Answer.FAILED, Answer.LATER, Answer.STOP)
 
 
 # ---- finding -------------------------------------------------------------------------------------
@@ -211,7 +224,7 @@ class Carrier:
             raise _Rubbish("ended within its answer" if error.partial else "ended without an answer") from None
         except asyncio.LimitOverrunError:
             raise _Rubbish(f"answered with a line of over {LINE >> 10} KiB") from None
-        return _verdict(line, message["id"])
+        return _verdict(line, message["id"], FOR_QUESTIONS if "ask" in message else FOR_MESSAGES)
 
     async def _write(self, hook: asyncio.subprocess.Process, line: Mapping[str, object]) -> None:
         assert hook.stdin
@@ -269,17 +282,19 @@ class _Rubbish(Exception):
     """What is wrong with the hook's answer, to stand after 'the hook mail-smtp'."""
 
 
-def _verdict(line: bytes, id_: object) -> Verdict:
+def _verdict(line: bytes, id_: object, known: Sequence[Answer]) -> Verdict:
     try:
         said = json.loads(line)
     except (ValueError, RecursionError):  # not UTF-8 is a ValueError too, and a thousand brackets are a RecursionError
         raise _Rubbish("answered with something that is not JSON") from None
     if not isinstance(said, dict) or said.get("id") != id_:
         raise _Rubbish("answered for another message than the one it was given")
-    if said.get("verdict") not in list(Answer):
-        raise _Rubbish("answered without a verdict of carried, later or failed")
-    reason, reference = said.get("reason") or "", said.get("reference") or ""
-    return Verdict(Answer(said["verdict"]), discreet(str(reason)), _one_line(str(reference)))
+    if said.get("verdict") not in known:
+        raise _Rubbish(f"answered without a verdict of {', '.join(known[:-1])} or {known[-1]}")
+    reason, reference, ask = said.get("reason") or "", said.get("reference") or "", said.get("ask")
+    if ask is not None and not (isinstance(ask, int | float) and 0 <= ask <= DAYS):
+        raise _Rubbish("answered with a time to ask that is none")
+    return Verdict(Answer(said["verdict"]), discreet(str(reason)), _one_line(str(reference)), ask=ask)
 
 
 def _environment() -> dict[str, str]:

@@ -261,6 +261,14 @@ class NoticeUnknown(Missing):
     """There is no notice {0!r}. 'fxsftp notice list' shows those there are."""
 
 
+class NoticeOver(Conflict):
+    """Notice {0} is {1}; it can't be {2}."""
+
+
+class BadTimes(Malformed):
+    """{0!r} is not understood: {1}"""
+
+
 class HookUnusable(Unavailable):
     """The hook {0} can't be used: {1}"""
 

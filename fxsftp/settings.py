@@ -16,8 +16,18 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from fxsftp import errors
@@ -101,6 +111,13 @@ def _startups(value: object) -> object:
     return start, percent, full
 
 
+def _zone(value: str) -> str:
+    try:
+        return ZoneInfo(value).key
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"{value!r} is no time zone; write it like 'Europe/Oslo'") from None
+
+
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0, allow_inf_nan=False)]
 Bytes = Annotated[int, BeforeValidator(_bytes), Field(ge=0)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_several)]
@@ -109,7 +126,9 @@ Startups = Annotated[tuple[int, int, int], BeforeValidator(_startups)]
 Port = Annotated[int, Field(ge=0, le=65535)]  # 0: any that is free
 Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 HookName = Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9-]*)?$")]
+Zone = Annotated[str, AfterValidator(_zone)]
 Delivery = Literal["code", "keys", "session"]
 
 
@@ -132,8 +151,10 @@ class Exchange(Section):
     state: Path = Path("/var/lib/fxsftp")
     demo: bool = False
     language: Literal["en", "nb", "nn"] = "en"
+    timezone: Zone = "UTC"
     domains: Names = ()
     quota: Bytes = 50 << 30
+    quota_warns: Share = 0.8
     max_file: Bytes = 1 << 40
     max_files: Count = 10_000
     ahead: Bytes = 16 << 20
@@ -199,6 +220,12 @@ class Notify(Section):
     hooks: Names = ()
     answer_within: Seconds = 60.0
     give_up: Seconds = 72 * 3600.0
+    mail_at_once: Count = 4
+    mail_rate: Rate = 0.0
+    sms_at_once: Count = 2
+    sms_rate: Rate = 10.0
+    webhook_at_once: Count = 2
+    webhook_rate: Rate = 0.0
 
 
 class Log(Section):

@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from gettext import NullTranslations
+from html import escape
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -62,7 +63,7 @@ class Institution:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One notice, ready to be carried.  An SMS has a text only."""
+    """One notice, ready to be carried.  An SMS has a text only; a mail's HTML is made of its text if it has none."""
 
     subject: str
     text: str
@@ -83,22 +84,22 @@ class Templates:
 
         Raises BadTemplate when there is no such template or a fact is missing.
         """
-        text = self._say(f"{way}/{kind}.txt", language, facts)
+        said = self._say(f"{way}/{kind}.txt", language, facts)
         if way == "sms":
-            return Message("", " ".join(text.split()))
-        head, _, body = text.partition("\n")
+            return Message("", " ".join(said.split()))
+        head, _, body = said.partition("\n")
         title, colon, subject = head.partition(":")
         if title != "Subject" or not colon:
             raise BadTemplate(f"{way}/{kind}.txt", "its first line must say 'Subject: …'")
         try:
             html = self._say(f"{way}/{kind}.html", language, facts)
         except _NoTemplate:
-            html = None
-        return Message(subject.strip(), body.lstrip("\n"), html)
+            html = _page(subject.strip(), body, spoken(language))
+        return Message(subject.strip(), _filled(body), html)
 
     def room(self, name: str, language: str, facts: Mapping[str, object]) -> str:
         """A file that a room shows without storing it: README.txt, SHIPMENT.txt, sent.txt."""
-        return self._say(f"rooms/{name}", language, facts)
+        return _filled(self._say(f"rooms/{name}", language, facts))
 
     def _say(self, name: str, language: str, facts: Mapping[str, object]) -> str:
         speech = self._speech[spoken(language)]
@@ -110,7 +111,7 @@ class Templates:
             raise BadTemplate(name, f"{error.message}") from None
         except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
             raise BadTemplate(name, f"a fact is of the wrong sort ({type(error).__name__})") from None
-        return said if name.endswith(".html") else _filled(said)
+        return said if name.endswith(".html") else _tidy(said)
 
     def _environment(self, language: str, catalogues: Path) -> ImmutableSandboxedEnvironment:
         environment = ImmutableSandboxedEnvironment(
@@ -210,7 +211,11 @@ WORDS: Mapping[str, str] = {
     "opening closed": N_("closed for a while after wrong codes"),
     "erased": N_("erased"),
     "notice carried": N_("message sent"),
+    "notice delivered": N_("message delivered"),
     "notice failed": N_("message failed"),
+    "notice retried": N_("message tried again"),
+    "notice dropped": N_("message not sent"),
+    "code sent again": N_("code sent again"),
     # locks
     "code": N_("code"),
     "keys": N_("SSH key"),
@@ -220,8 +225,13 @@ WORDS: Mapping[str, str] = {
     "sms": N_("SMS"),
     "due": N_("not sent yet"),
     "carried": N_("sent"),
+    "delivered": N_("delivered"),
     "failed": N_("failed"),
     "dropped": N_("no longer needed"),
+    # what a mail of the day tells
+    "arrived": N_("a shipment for you"),
+    "removed_unread": N_("removed unread"),
+    "expired_unread": N_("expired unread"),
     # what was changed
     "password": N_("the password"),
     "phone": N_("the phone number for codes"),
@@ -309,12 +319,36 @@ def _letter(letter: str, keep: str) -> str:
     return " " if letter.isspace() else ""
 
 
+def _tidy(text: str) -> str:
+    """Without blanks at the ends of lines, blank lines never more than one at a time."""
+    lines = "\n".join(line.rstrip() for line in text.split("\n"))
+    return re.sub(r"\n{3,}", "\n\n", lines).strip("\n") + "\n"
+
+
 def _filled(text: str) -> str:
-    """Prose broken into lines, blank lines never more than one at a time."""
+    """Prose broken into lines."""
     lines: list[str] = []
     for line in text.strip("\n").split("\n"):
-        if len(line) > WIDTH and not line.startswith((" ", "Subject:")):
+        if len(line) > WIDTH and not line.startswith(" "):
             lines += textwrap.wrap(line, WIDTH, break_long_words=False, break_on_hyphens=False)
         else:
-            lines.append(line.rstrip())
-    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n") + "\n"
+            lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
+def _page(title: str, text: str, language: str) -> str:
+    """A text of ours as simple HTML: the same words, nothing to load, and nothing that says who has read it."""
+    parts = [_part(part) for part in text.strip("\n").split("\n\n")]
+    head = f'<meta charset="utf-8"><title>{escape(title)}</title>'
+    body = "\n".join(parts)
+    return f'<!DOCTYPE html>\n<html lang="{language}">\n<head>{head}</head>\n<body>\n{body}\n</body>\n</html>\n'
+
+
+def _part(part: str) -> str:
+    """A paragraph; what is indented keeps its form, and is a link if it is an address of ours."""
+    if not part.startswith("    "):
+        return f"<p>{'<br>'.join(escape(line) for line in part.split(chr(10)))}</p>"
+    lines = [line.removeprefix("    ") for line in part.split("\n")]
+    if len(lines) == 1 and lines[0].startswith("sftp://"):
+        return f'<p><a href="{escape(lines[0])}">{escape(lines[0])}</a></p>'
+    return f"<pre>{escape(chr(10).join(lines))}</pre>"

@@ -10,7 +10,7 @@ import os
 import textwrap
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,10 @@ import pytest
 from fxsftp import courier as courier_module
 from fxsftp.bell import Bell
 from fxsftp.carriers import Carrier
-from fxsftp.courier import Courier, hire, shown
+from fxsftp.courier import Courier, Crew, hire, shown
 from fxsftp.domain.model import Notice
 from fxsftp.errors import Conflict, HookUnusable, Unavailable
-from fxsftp.exchange.notices import Errand
+from fxsftp.exchange.notices import Errand, Outcome
 from fxsftp.templates import Institution, Templates
 
 CODE = "7k3f-q2mp-0abc-defg"
@@ -60,7 +60,11 @@ class InMemory:
     codes: dict[str, str] = field(default_factory=dict)
     leases: dict[str, tuple[str, float]] = field(default_factory=dict)
     refuse: list[Exception] = field(default_factory=list)
+    questions: dict[str, float] = field(default_factory=dict)
+    stopped: dict[str, float] = field(default_factory=dict)
+    renewed: list[str] = field(default_factory=list)
     takes: int = 0
+    records: int = 0
     lock: Any = field(default_factory=threading.Lock)
 
     def add(self, kind: str, way: str, code: str = "", **more: Any) -> str:
@@ -79,33 +83,57 @@ class InMemory:
             self.takes += 1
             if self.refuse:
                 raise self.refuse.pop()
-            due = (n for n in self.rows.values() if n.way == way and n.state == "due" and n.due <= now)
+            if self.stopped.get(way, 0) > now:
+                return []
+            due = [n for n in self.rows.values() if n.way == way and n.state == "due" and n.due <= now]
+            due += [n for n in self.rows.values() if n.way == way and self.questions.get(n.id, now + 1) <= now]
             taken = [n for n in due if self.leases.get(n.id, ("", 0.0))[1] <= now]
             errands = []
-            for notice in itertools.islice(taken, limit):
-                self.rows[notice.id] = replace(notice, attempts=notice.attempts + 1)
+            for row in itertools.islice(taken, limit):
+                is_question = row.state != "due"
+                more = {"asked": row.asked + 1} if is_question else {"attempts": row.attempts + 1}
+                notice = replace(row, **more)
+                self.rows[notice.id] = notice
                 self.leases[notice.id] = (lease, now + seconds)
-                errands.append(Errand(self.rows[notice.id], dict(notice.facts), self.codes.get(notice.id)))
+                facts = {"user": notice.address, "phrase": ""} | notice.facts
+                code = self.codes.get(notice.id)
+                errands.append(Errand(notice, notice.kind, facts, code, (notice.id,), is_question))
             return errands
 
-    def carried(self, notice_id: str, lease: str, reference: str, now: float) -> None:
-        self._finish(notice_id, lease, state="carried", reference=reference)
+    def renew(self, way: str, lease: str, until: float, notice_ids: Sequence[str]) -> None:
+        self.renewed += notice_ids
 
-    def later(self, notice_id: str, lease: str, reason: str, now: float) -> None:
-        self._finish(notice_id, lease, due=now + 600, reason=reason)
-
-    def failed(self, notice_id: str, lease: str, reason: str, now: float) -> None:
-        self._finish(notice_id, lease, state="failed", reason=reason)
-
-    def _finish(self, notice_id: str, lease: str, **change: Any) -> None:
+    def record(self, way: str, lease: str, outcomes: Sequence[Outcome], now: float) -> None:
         with self.lock:
             if self.refuse:
                 raise self.refuse.pop()
-            assert self.leases.pop(notice_id)[0] == lease
-            self.rows[notice_id] = replace(self.rows[notice_id], **change)
+            self.records += 1
+            for outcome in outcomes:
+                assert self.leases.pop(outcome.notice_id)[0] == lease
+                notice = self.rows[outcome.notice_id]
+                change: dict[str, Any] = {"state": outcome.became, "reason": outcome.reason}
+                if outcome.became in ("later", "back", "stop"):
+                    change |= {"state": notice.state}
+                if outcome.became == "later":
+                    change |= {"due": now + 600}
+                if outcome.became in ("back", "stop"):
+                    change |= {"attempts": notice.attempts - 1}
+                if outcome.became == "carried" and outcome.reference:
+                    change |= {"reference": outcome.reference}
+                if outcome.became == "stop":
+                    self.stopped[way] = now + 300
+                self.questions.pop(notice.id, None)
+                if outcome.ask is not None:
+                    self.questions[notice.id] = now + outcome.ask
+                self.rows[notice.id] = replace(notice, **change)
 
-    def next_due(self) -> float | None:
-        times = [max(n.due, self.leases.get(n.id, ("", 0.0))[1]) for n in self.rows.values() if n.state == "due"]
+    def resume(self, way: str, now: float) -> None:
+        self.stopped.pop(way, None)
+
+    def next_due(self, way: str) -> float | None:
+        rows = [n for n in self.rows.values() if n.way == way]
+        times = [max(n.due, self.leases.get(n.id, ("", 0.0))[1]) for n in rows if n.state == "due"]
+        times += [self.questions[n.id] for n in rows if n.id in self.questions]
         return min(times, default=None)
 
     def waiting_ways(self) -> dict[str, int]:
@@ -124,15 +152,21 @@ class House:
     templates: Templates = field(
         default_factory=lambda: Templates([], Institution("SSB", "help@ssb.example", "+47 21 09 00 00", "fx.example"))
     )
-    carriers: dict[str, Carrier] = field(default_factory=dict)
+    crews: dict[str, Crew] = field(default_factory=dict)
 
-    def hook(self, way: str, body: str = "answer('carried', reference='R1')") -> None:
+    def hook(
+        self, way: str, body: str = "answer('carried', reference='R1')", *, at_once: int = 1, rate: float = 0.0
+    ) -> None:
         """`body` is what this way's hook does with each message."""
         program = self.folder / f"{way}-test"
         lines = textwrap.dedent(HOOK).lstrip().rstrip().removesuffix("{}").rstrip(" ")
         program.write_text(lines + textwrap.indent(textwrap.dedent(body).strip(), "    ") + "\n")
         program.chmod(0o755)
-        self.carriers[way] = Carrier(program, {"kept": str(self.folder / way)})
+        self.crews[way] = self.crew(way, at_once, rate)
+
+    def crew(self, way: str, at_once: int = 1, rate: float = 0.0) -> Crew:
+        kept = {"kept": str(self.folder / way)}
+        return Crew([Carrier(self.folder / f"{way}-test", kept) for _ in range(at_once)], rate)
 
     def kept(self, way: str) -> list[dict[str, Any]]:
         path = self.folder / way
@@ -144,7 +178,7 @@ class House:
 
     def courier(self) -> Courier:
         return Courier(
-            self.notices, self.carriers, self.templates, self.bell,
+            self.notices, self.crews, self.templates, self.bell,
             sender="exchange@ssb.example", clock=lambda: self.now, within=self.within,
         )  # fmt: skip
 
@@ -206,7 +240,10 @@ def test_a_mail_and_an_sms_go_out_each_by_its_way_and_what_became_of_them_is_rec
     assert letter["from"] == "exchange@ssb.example"
     assert letter["subject"] == "Forsendelse 7k3f-q2mp er trukket tilbake"
     assert letter["headers"] == {"Content-Language": "nb"}
-    assert "html" not in letter
+    assert letter["html"].startswith("<!DOCTYPE html>")
+    assert letter["message_id"] == f"<{mail}@ssb.example>"
+    assert letter["list_id"] == "<notices.ssb.example>"
+    assert "return_path" not in letter
     assert CODE not in json.dumps(letter)
     assert set(text) - {"pid"} == {"id", "way", "to", "text", "attempt"}
     assert text["to"] == PHONE
@@ -269,10 +306,9 @@ def test_two_couriers_carry_each_notice_once(house):
     notices = [house.notices.add("recalled", "mail") for _ in range(20)]
 
     async def run() -> None:
-        program = house.folder / "mail-test"
         couriers = []
         for _ in range(2):
-            house.carriers = {"mail": Carrier(program, {"kept": str(house.folder / "mail")})}
+            house.crews = {"mail": house.crew("mail")}
             couriers.append(house.courier())
         running = [asyncio.create_task(courier.run()) for courier in couriers]
         await until(lambda: all(house.notices.rows[notice].state == "carried" for notice in notices))
@@ -296,10 +332,10 @@ def test_the_bell_wakes_the_courier_at_once_and_in_between_it_leaves_the_disk_al
         first = house.notices.add("recalled", "mail")
         house.bell.ring()
         await until(lambda: house.notices.rows[first].state == "carried")
-        await until(lambda: house.notices.takes == 3)  # one that found it, one that found nothing more
+        await until(lambda: house.notices.takes >= 2)
 
     house.walk(steps)
-    assert house.notices.takes == 3
+    assert house.notices.takes <= 3  # one that found it, and one that found nothing more
 
 
 def test_a_way_without_a_hook_waits_says_so_once_and_keeps_nobody_busy(house, caplog):
@@ -454,11 +490,13 @@ def test_an_address_is_half_shown():
 def test_a_hook_is_hired_for_each_way_that_has_a_name(house):
     house.hook("mail")
 
-    async def run() -> dict[str, Carrier]:
-        return hire({"mail": "test", "sms": ""}, [house.folder], lambda program: {"for": program})
+    async def run() -> dict[str, Crew]:
+        return hire({"mail": "test", "sms": ""}, [house.folder], lambda program: {"for": program}, at_once=3, rate=5)
 
-    carriers = asyncio.run(run())
-    assert {way: carrier.program for way, carrier in carriers.items()} == {"mail": house.folder / "mail-test"}
+    crews = asyncio.run(run())
+    assert set(crews) == {"mail"}
+    assert [carrier.program for carrier in crews["mail"].carriers] == [house.folder / "mail-test"] * 3
+    assert crews["mail"].rate == 5
     with pytest.raises(HookUnusable, match="mail-nothing"):
         hire({"mail": "nothing"}, [house.folder], lambda _: {})
 

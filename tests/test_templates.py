@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from babel.messages.pofile import read_po
 
 from fxsftp import shipped
 from fxsftp.domain import ids
+from fxsftp.domain.notices import SORTS
 from fxsftp.errors import BadTemplate
 from fxsftp.templates import LANGUAGES, WORDS, Institution, Message, Templates, spoken
 
@@ -22,7 +24,7 @@ CONFIG = shipped.folder("config")
 MAILS = sorted(path.stem for path in (CONFIG / "templates/mail").glob("[!_]*.txt"))
 KINDS = {
     "arrived", "collected", "held", "reminder", "recalled", "removed_unread", "expired_unread", "wrong_codes",
-    "not_delivered", "invited", "changed",
+    "not_delivered", "invited", "changed", "unfinished", "quota", "digest", "test",
 }  # fmt: skip
 CODE = "7k3f-q2mp-0abc-defg"
 SUBJECT = "Ref 23-4567"
@@ -45,7 +47,11 @@ FACTS = {
     "what": "sms",
     "days": 7,
     "phone_hint": "…00",
+    "phrase": "",
+    "used": 41_000_000_000,
+    "quota": 50_000_000_000,
 }
+FACTS["items"] = [{"kind": "arrived", **FACTS}, {"kind": "collected", **FACTS}]
 LETTER = FACTS | {
     "message": "Hello Ann,\nhere it is.",
     "sent": 1_795_370_000.0,
@@ -86,8 +92,10 @@ def mail(templates: Templates, kind: str, language: str = "en", **facts: object)
 # ---- each of them --------------------------------------------------------------------------------
 
 
-def test_there_is_a_template_for_each_kind_of_notice():
+def test_there_is_a_template_for_each_kind_of_notice_by_each_of_its_ways():
     assert set(MAILS) == KINDS
+    for way, names in (("mail", set(MAILS)), ("sms", {path.stem for path in (CONFIG / "templates/sms").glob("*.txt")})):
+        assert names == {kind for kind, sort in SORTS.items() if way in sort.ways}
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -102,9 +110,48 @@ def test_a_mail_has_a_subject_the_institutions_facts_and_never_a_code(kind, lang
     assert CODE not in said.subject + said.text
     assert not any(ids.is_code_shaped(word) and ids.normal_code(word) for word in said.text.split())
     assert not re.search(r"[{}]|%\(|undefined|None", said.text, re.IGNORECASE)
-    assert said.html is None
+    assert said.html is not None
+    assert not re.search(r"<(img|script|style|link|iframe|form)|https?:|src=|undefined|None", said.html)
+    assert CODE not in said.html
+    assert words(said.html) == words(f"{said.subject} {said.text}")
     assert all(len(line) <= 76 for line in said.text.splitlines() if not line.startswith(" "))
     assert "\n\n\n" not in said.text
+
+
+def words(text: str) -> list[str]:
+    return unescape(re.sub(r"<[^>]*>", " ", text)).split()
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("kind", MAILS)
+def test_every_mail_shows_the_phrase_of_its_reader_and_a_link_in_it_carries_no_log_in(kind, language, templates):
+    said = mail(templates, kind, language, phrase="blå <flodhest> & 7")
+    assert "\n    blå <flodhest> & 7\n" in said.text
+    assert "<pre>blå &lt;flodhest&gt; &amp; 7</pre>" in said.html
+    assert "flodhest" not in mail(templates, kind, language).text
+    assert re.findall(r"sftp://([^@]*)@", said.text) == ["ann%40firm.example"] * said.text.count("://")
+    assert said.html.count("href=") == said.text.count("://")
+
+
+@pytest.mark.parametrize("kind", ["arrived", "reminder", "recalled", "wrong_codes", "digest"])
+def test_a_mail_says_neither_sender_nor_subject_where_policy_hides_them(kind, templates):
+    hidden = dict.fromkeys(("sender", "sender_name", "subject", "first_file"), "")
+    hidden |= {"folder": "7k3f-q2mp", "items": [{"kind": "arrived", **FACTS, **hidden}]}
+    said = mail(templates, kind, "en", **hidden)
+    assert "kari" not in (said.subject + said.text).casefold()
+    assert "23-4567" not in said.subject + said.text
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("kind", sorted(kind for kind, sort in SORTS.items() if "sms" in sort.ways))
+@pytest.mark.parametrize("what", ["password", "phone", "delivery", "key"])
+def test_every_sms_is_one_part_of_gsm_7_bit_without_link_or_subject(kind, what, language, templates):
+    said = templates.render(kind, "sms", language, FACTS | {"code": CODE, "what": what})
+    assert (said.subject, said.html) == ("", None)
+    assert set(said.text) <= GSM7
+    assert len(said.text) <= 160
+    assert not re.search(r"://|www|@|fx\.ssb", said.text)
+    assert SUBJECT not in said.text
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -46,8 +46,21 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
+class Bounce:
+    """When and why an address of a user's, that of `way`, was last said to be wrong for good."""
+
+    at: float
+    way: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class User:
-    """A registered party.  `email` is the user name, case-folded."""
+    """A registered party.  `email` is the user name, case-folded.
+
+    `quiet` are the hours without SMS, `digest` is when the mails of a day come as one, both in `timezone`; `phrase`
+    stands in each mail, so that its reader knows us by it.
+    """
 
     id: int
     email: str
@@ -63,6 +76,11 @@ class User:
     has_password: bool
     made: float
     seen: float | None
+    timezone: str | None = None
+    quiet: str | None = None
+    digest: str | None = None
+    phrase: str | None = None
+    bounce: Bounce | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +206,10 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """One message to one person by one way."""
+    """One message to one person by one way.
+
+    `begun` is when it was first tried.  A `digest` one may go out with others, under the id that `envelope` says.
+    """
 
     id: str
     kind: str
@@ -205,6 +226,11 @@ class Notice:
     attempts: int
     reason: str
     reference: str
+    done: float | None = None
+    begun: float | None = None
+    digest: bool = False
+    envelope: str | None = None
+    asked: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ class Policy:
     code_kept: float = 72 * HOUR
     give_up: float = 72 * HOUR
     quota: int = 50 << 30
+    quota_warns: float = 0.8
     max_files: int = 10_000
     ahead: int = 16 << 20
     ahead_total: int = 256 << 20
@@ -45,6 +46,7 @@ class Policy:
     show_subject: bool = False
     webhook: str = ""
     webhook_shows: str = "ids"
+    timezone: str = "UTC"
     recovery: str = ""
     partial: tuple[str, ...] = field(
         default=("*.filepart", "*.part", "*.partial", ".in.*", "*.tmp", "*.inprogress", "*.uploading")

@@ -366,7 +366,7 @@ class Dispatch:
             if not self._registry.drops.step(drop, state, now, held.cause, held.reason):
                 return []
             self._registry.record.tell(now, "exchange", "held", held.reason, drop.id)
-            self._notices.to_sender("held", drop, now, reason=held.reason)
+            self._notices.held(drop, held.cause, held.reason, now)
             self._notices.events.held(drop.id, held.cause, held.reason, now)
         self._holdings.ring()
         return [f"{drop.id} held: {held.cause}"]

@@ -12,6 +12,7 @@ from functools import cache
 
 from fxsftp import seal
 from fxsftp.domain import addresses, lifecycle
+from fxsftp.domain import notices as domain_notices
 from fxsftp.domain.model import Delivery, Key, Kind, LockKind, Route, Standing, User
 from fxsftp.errors import (
     BadKey,
@@ -24,12 +25,13 @@ from fxsftp.errors import (
 )
 from fxsftp.exchange.drops import Drops
 from fxsftp.exchange.holdings import Holdings
-from fxsftp.exchange.notices import Notices
+from fxsftp.exchange.notices import NO_BOUNCE, Notices
 from fxsftp.store.registry.people import routes_text
 
 log = logging.getLogger("fxsftp.exchange")
 
 PASSWORD_MIN, PASSWORD_MAX = 12, 1024  # characters; NIST SP 800-63B asks for length and for nothing else
+PHRASE = 60  # characters; it stands in one line of a mail
 LANGUAGES = ("en", "nb", "nn")
 
 
@@ -118,7 +120,9 @@ class People:
         return user
 
     def change(self, email: str, now: float, *, who: str = "admin", **wishes: object) -> User:
-        """Set phone, language, delivery, name, default_recipient, routes or quota; a changed phone is told."""
+        """Set phone, language, delivery, name, default_recipient, routes, quota, or how the user is told of things:
+        timezone, quiet, digest, phrase.  A changed phone or delivery is told, by mail and to the phone of before.
+        """
         user = self.find(email)
         columns = {name: _COLUMNS[name](wish) for name, wish in wishes.items()}
         if "language" in columns:
@@ -126,8 +130,11 @@ class People:
         with self._registry.atomic():
             self._registry.people.change(user.id, **columns)
             self._registry.record.tell(now, who, "user changed", f"{user.email}: {', '.join(sorted(columns))}")
-            if "phone" in columns and columns["phone"] != user.phone:
-                self._notices.to_user("changed", user, now, what="phone")
+            for what in ("phone", "delivery"):
+                if what in columns and columns[what] != getattr(user, what):
+                    self._notices.to_user("changed", user, now, what=what)
+            if columns.get("phone") != user.phone and user.bounce and user.bounce.way == "sms" and "phone" in columns:
+                self._registry.people.change(user.id, **NO_BOUNCE)
             fresh = self.by_id(user.id)
             self._drops.registered(fresh, now)
         self._holdings.ring()
@@ -138,7 +145,16 @@ class People:
         return self._stand(email, Standing.DISABLED, now, who)
 
     def enable(self, email: str, now: float, who: str = "admin") -> User:
-        """As it was before, and what was held for this recipient goes on."""
+        """As it was before, and what was held for this recipient goes on.
+
+        Of one who is active, it takes away the mark that an address can't be reached.
+        """
+        user = self.find(email)
+        if user.standing is Standing.ACTIVE and user.bounce:
+            with self._registry.atomic():
+                self._registry.people.change(user.id, **NO_BOUNCE)
+                self._registry.record.tell(now, who, "user enabled", user.email)
+            return self.by_id(user.id)
         return self._stand(email, Standing.ACTIVE, now, who)
 
     def remove(self, email: str, now: float, who: str = "admin") -> None:
@@ -156,7 +172,7 @@ class People:
         if user.standing is Standing.INVITED and standing is Standing.ACTIVE:
             raise Conflict(f"{user.email} is invited and has not registered; use 'fxsftp user add'")
         with self._registry.atomic():
-            self._registry.people.change(user.id, standing=standing)
+            self._registry.people.change(user.id, standing=standing, **NO_BOUNCE)
             self._registry.record.tell(now, who, f"user {_STANDS[standing]}", user.email)
             for delivery in self._registry.deliveries.of_user(user.id):
                 self._step(delivery, standing)
@@ -333,6 +349,14 @@ def _nobody() -> str:
     return seal.hash_password("nobody")
 
 
+def _phrase(wish: object) -> str | None:
+    """One line that a person would know again; control characters could forge lines of ours."""
+    phrase = " ".join(str(wish or "").split())
+    if len(phrase) > PHRASE or not phrase.isprintable():
+        raise Conflict(f"a phrase is one line of {PHRASE} letters at most")
+    return phrase or None
+
+
 def _routes(wish: object) -> str:
     routes = wish if isinstance(wish, list | tuple) else ()
     return routes_text([route for route in routes if isinstance(route, Route)])
@@ -346,6 +370,10 @@ _COLUMNS: dict[str, Callable[[object], str | int | None]] = {
     "default_recipient": lambda wish: addresses.address(str(wish)) if wish else None,
     "routes": _routes,
     "quota": lambda wish: int(str(wish)) if wish else None,
+    "timezone": lambda wish: domain_notices.known_zone(str(wish)) if wish else None,
+    "quiet": lambda wish: domain_notices.known_quiet(str(wish)) if wish else None,
+    "digest": lambda wish: domain_notices.known_time(str(wish)) if wish else None,
+    "phrase": _phrase,
 }
 
 _STANDS = {Standing.ACTIVE: "enabled", Standing.DISABLED: "disabled", Standing.REMOVED: "removed"}

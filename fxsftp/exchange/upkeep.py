@@ -34,6 +34,7 @@ class Swept:
     erased: int
     codes: int
     orphans: int
+    quotas: int
 
 
 class Upkeep:
@@ -99,6 +100,7 @@ class Upkeep:
             ),
             codes=self._erase_codes(now),
             orphans=self._erase_orphans(now),
+            quotas=self._warn_of_quotas(now),
         )
         with self._registry.atomic():
             self._registry.deliveries.end_openings(now)
@@ -120,6 +122,22 @@ class Upkeep:
                     self._notices.to_recipient("reminder", shipment, delivery, now, days=max(1, round(left / DAY)))
                     count += 1
         return count
+
+    def _warn_of_quotas(self, now: float) -> int:
+        """Whose room is nearly used up hears of it, once for each time that it fills."""
+        people = self._registry.people
+        full = {user.id: (user, used) for user, used in people.full(self._policy.quota_warns, self._policy.quota)}
+        told = people.quota_told()
+        if full.keys() == told:
+            return 0
+        with self._registry.atomic():
+            for user_id in told - full.keys():
+                people.change(user_id, quota_told=0)
+            for user_id in full.keys() - told:
+                user, used = full[user_id]
+                people.change(user_id, quota_told=1)
+                self._notices.to_user("quota", user, now, used=used, quota=user.quota or self._policy.quota)
+        return len(full.keys() - told)
 
     def _expire(self, shipment: Shipment, now: float) -> int:
         if shipment.expires is None or shipment.expires > now:

@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import Sequence
 
-from fxsftp.domain.model import Key, Kind, LockKind, Route, Standing, User
+from fxsftp.domain.model import Bounce, Key, Kind, LockKind, Route, Standing, User
 from fxsftp.store.registry.engine import Engine
 
 
@@ -47,6 +47,21 @@ class People:
         """The Argon2id hash."""
         found = self._db.value("SELECT password FROM users WHERE id = ?", (user_id,))
         return None if found is None else str(found)
+
+    def full(self, share: float, quota: int) -> list[tuple[User, int]]:
+        """Who takes up `share` of their quota or more, and so many bytes; `quota` is the usual one."""
+        rows = self._db.rows(
+            "SELECT users.*, used FROM users JOIN ("
+            " SELECT owner_id, SUM(size) AS used FROM files WHERE shipment_id IN ("
+            "  SELECT id FROM shipments WHERE erased IS NULL) GROUP BY owner_id) ON owner_id = users.id"
+            " WHERE standing <> 'removed' AND used >= ? * COALESCE(quota, ?) ORDER BY users.id",
+            (share, quota),
+        )
+        return [(_user(row), row["used"]) for row in rows]
+
+    def quota_told(self) -> set[int]:
+        """Who has been told that their quota is nearly used up, by id."""
+        return {row["id"] for row in self._db.rows("SELECT id FROM users WHERE quota_told = 1")}
 
     # ---- keys
 
@@ -135,6 +150,11 @@ def _user(row: sqlite3.Row) -> User:
         has_password=row["password"] is not None,
         made=row["made"],
         seen=row["seen"],
+        timezone=row["timezone"],
+        quiet=row["quiet"],
+        digest=row["digest"],
+        phrase=row["phrase"],
+        bounce=Bounce(row["bounced"], row["bounced_way"], row["bounced_reason"]) if row["bounced"] else None,
     )
 
 

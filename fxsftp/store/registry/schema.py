@@ -221,4 +221,59 @@ MIGRATIONS: Sequence[tuple[str, str]] = (
         CREATE INDEX shipments_kept ON shipments (sender_id, id) WHERE erased IS NULL;
         """,
     ),
+    (
+        # The table is made anew: SQLite can't change what CHECK allows, and nothing refers to it.
+        "0006_notices",
+        """
+        CREATE TABLE notices_new (
+            id TEXT PRIMARY KEY,
+            kind TEXT NOT NULL,
+            way TEXT NOT NULL,
+            user_id INTEGER REFERENCES users (id),
+            shipment_id TEXT REFERENCES shipments (id),
+            delivery_id INTEGER REFERENCES deliveries (id),
+            address TEXT NOT NULL,
+            language TEXT NOT NULL,
+            facts TEXT NOT NULL,
+            state TEXT NOT NULL CHECK (state IN ('due', 'carried', 'delivered', 'failed', 'dropped')),
+            due REAL NOT NULL,
+            made REAL NOT NULL,
+            begun REAL,
+            done REAL,
+            attempts INTEGER NOT NULL DEFAULT 0,
+            lease TEXT,
+            leased_until REAL,
+            digest INTEGER NOT NULL DEFAULT 0,
+            envelope TEXT,
+            reason TEXT NOT NULL DEFAULT '',
+            reference TEXT NOT NULL DEFAULT '',
+            ask_due REAL,
+            asked INTEGER NOT NULL DEFAULT 0
+        );
+        INSERT INTO notices_new (id, kind, way, user_id, shipment_id, delivery_id, address, language, facts, state, due,
+                made, begun, done, attempts, lease, leased_until, reason, reference)
+            SELECT id, kind, way, user_id, shipment_id, delivery_id, address, language, facts, state, due,
+                made, CASE WHEN attempts > 0 THEN made END, done, attempts, lease, leased_until, reason, reference
+            FROM notices;
+        DROP TABLE notices;
+        ALTER TABLE notices_new RENAME TO notices;
+        CREATE INDEX notices_due ON notices (way, due, id) WHERE state = 'due' AND lease IS NULL;
+        CREATE INDEX notices_leased ON notices (way, leased_until) WHERE lease IS NOT NULL;
+        CREATE INDEX notices_ask ON notices (way, ask_due, id) WHERE ask_due IS NOT NULL AND lease IS NULL;
+        CREATE INDEX notices_shipment ON notices (shipment_id);
+        CREATE INDEX notices_reference ON notices (reference, way);
+        CREATE INDEX notices_envelope ON notices (envelope) WHERE envelope IS NOT NULL;
+        CREATE INDEX notices_digest ON notices (user_id, due) WHERE state = 'due' AND digest = 1;
+        CREATE INDEX notices_made ON notices (made, id);
+        CREATE INDEX notices_state ON notices (state, made, id);
+        ALTER TABLE users ADD COLUMN timezone TEXT;
+        ALTER TABLE users ADD COLUMN quiet TEXT;
+        ALTER TABLE users ADD COLUMN digest TEXT;
+        ALTER TABLE users ADD COLUMN phrase TEXT;
+        ALTER TABLE users ADD COLUMN quota_told INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE users ADD COLUMN bounced REAL;
+        ALTER TABLE users ADD COLUMN bounced_way TEXT;
+        ALTER TABLE users ADD COLUMN bounced_reason TEXT NOT NULL DEFAULT '';
+        """,
+    ),
 )

@@ -200,9 +200,10 @@ def test_everything_that_can_change_changes_and_can_be_taken_back(people: Admin)
     assert shown | empty | {"language": "nn"} == shown
 
 
-def test_a_new_phone_number_is_told_to_its_user(people: Admin) -> None:
+def test_a_new_phone_number_is_told_by_mail_and_to_the_old_phone(people: Admin) -> None:
     people.does("user", "change", ANN, "--phone", "+4791111111")
-    assert [(each["what"], each["to"]) for each in people.json("notice", "list")] == [("changed", ANN)]
+    told = {(each["what"], each["way"], each["to"]) for each in people.json("notice", "list")}
+    assert told == {("changed", "mail", ANN), ("changed", "sms", "+4790000000")}
 
 
 @pytest.mark.parametrize(
