@@ -155,17 +155,26 @@ async def _send(call: CommandSession, words: list[str]) -> None:
 
 async def _status(call: CommandSession, words: list[str]) -> None:
     if words:
-        sent = await call.desk.ask(call.exchange.sent.find, call.user, _shipment(words[0]), call.desk.now())
-        call.say(call.rooms.receipt_text(sent).decode().rstrip("\n"))
+        call.say(await call.desk.ask(_receipt, call, _shipment(words[0])))
         return
-    for line in await call.desk.ask(_lines, call):
-        call.say(line)
+    last = ""
+    while page := await call.desk.ask(_lines, call, last):
+        last = page[-1].partition(" ")[0]
+        call.say("\n".join(page))
 
 
-def _lines(call: CommandSession) -> list[str]:
-    """A line for each shipment, newest first.  Runs at the desk."""
+def _receipt(call: CommandSession, shipment_id: str) -> str:
+    """What became of one.  Runs at the desk."""
+    sent = call.exchange.sent.find(call.user, shipment_id, call.desk.now())
+    return call.rooms.receipt_text(sent).decode().rstrip("\n")
+
+
+def _lines(call: CommandSession, after: str) -> list[str]:
+    """A line for each of some shipments, newest first.  Runs at the desk."""
     rooms, now = call.exchange.sent, call.desk.now()
-    return [_line(rooms.find(call.user, shipment.id, now)) for shipment in rooms.list(call.user, now)]
+    return [
+        _line(rooms.find(call.user, shipment.id, now)) for shipment in rooms.list(call.user, now, after=after, most=50)
+    ]
 
 
 def _line(sent: Sent) -> str:

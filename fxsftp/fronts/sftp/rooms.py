@@ -81,7 +81,7 @@ class Rooms:
             case Room.OUTBOX:
                 return self._folder(place.name)
             case Room.INBOX if place.path == LETTER:
-                return (await self._letter(place)).entry()
+                return (await self._desk.ask(self._letter, place)).entry()
             case Room.INBOX if place.shipment:
                 return await self._desk.ask(self._exchange.inbox.stat, self.user, place, now)
             case Room.SENT if place.shipment:
@@ -124,7 +124,7 @@ class Rooms:
         """What is in a shipment; there is a bound to how much that is."""
         found = await self._desk.ask(self._exchange.inbox.list_folder, self.user, place, now)
         if not place.path and any(entry.name == LETTER for entry in found):
-            letter = (await self._letter(place)).entry()
+            letter = (await self._desk.ask(self._letter, place)).entry()
             return [letter if entry.name == LETTER else entry for entry in found]
         return found
 
@@ -163,7 +163,7 @@ class Rooms:
             case Room.README:
                 return self._readme()
             case Room.INBOX if place.path == LETTER:
-                return await self._letter(place)
+                return await self._desk.ask(self._letter, place)
             case Room.INBOX if place.path:
                 reading = await self._desk.ask(self._exchange.inbox.open, self.user, place, now)
                 return ReadingHandle(self._desk, reading)
@@ -270,11 +270,11 @@ class Rooms:
         text = self._templates.room("README.txt", self.user.language, {"user": self.user.email}).encode()
         return PageHandle(_page("README.txt", text, self.user.made), text)
 
-    async def _letter(self, place: Place) -> PageHandle:
-        """SHIPMENT.txt, if it was not removed."""
+    def _letter(self, place: Place) -> PageHandle:
+        """SHIPMENT.txt, if it was not removed.  Runs at the desk: it names every file, and there may be thousands."""
         now = self._desk.now()
-        entry = await self._desk.ask(self._exchange.inbox.stat, self.user, place, now)
-        letter = await self._desk.ask(self._exchange.inbox.letter, self.user, place, now)
+        entry = self._exchange.inbox.stat(self.user, place, now)
+        letter = self._exchange.inbox.letter(self.user, place, now)
         text = self._templates.room(LETTER, self.user.language, letter_facts(letter, self.user)).encode()
         return PageHandle(_page(LETTER, text, entry.mtime), text)
 

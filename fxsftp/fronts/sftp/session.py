@@ -48,6 +48,7 @@ WRITE_LEAST = 21  # bytes after the length: kind, id, an empty handle, offset, n
 TOGETHER = 256 << 10  # bytes; answers are gathered up to this, so that each fills whole SSH packets
 TURN = 1 << 20  # bytes; taken and given in one turn of the loop, before others have theirs (some 3 ms)
 REQUEST = 2 << 10  # bytes; what serving a request, or naming one entry of a folder, counts for besides
+PART = 64 << 10  # bytes of what was kept that are looked at together
 FULL, DRAINED = 1 << 20, 256 << 10  # bytes unsent at which requests wait, and at which they go on
 
 # Why requests wait.
@@ -114,11 +115,12 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         self.heard = self._loop.time()
         if self._kept or self._waits:
             self._kept += data
-            if self._waits or len(self._kept) < self._needed:
-                return
-            data = bytes(self._kept)
-            self._kept.clear()
-        self._take(data)
+            if not self._waits:
+                self._take_kept()
+        else:
+            taken = self._take(data)
+            if taken < len(data) and not self._is_over:
+                self._kept += data[taken:] if taken else data
 
     def eof_received(self) -> bool:
         """Finish what is asked; the way back stays open until then."""
@@ -153,8 +155,14 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
 
     # ---- taking packets from the stream
 
-    def _take(self, data: bytes) -> None:
-        """Serve the packets in `data` until they end or something must be waited for; keep the rest."""
+    def _take_kept(self) -> None:
+        """Serve what was kept, a part at a time: copying all of it for each few requests would cost more than these."""
+        while self._kept and len(self._kept) >= self._needed and not self._stands_still():
+            taken = self._take(bytes(self._kept[: max(PART, self._needed)]))
+            del self._kept[:taken]
+
+    def _take(self, data: bytes) -> int:
+        """Serve the packets in `data` until they end or something must be waited for; answers how far that was."""
         at, end, self._needed = 0, len(data), 0
         while at < end and not self._waits and not self._is_over:
             if self._left:
@@ -170,9 +178,8 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
                 at += taken
             if self._out_bytes >= TOGETHER or self._turn >= TURN:
                 self._send()
-        if at < end and not self._is_over:
-            self._kept += data[at:] if at else data
         self._send()
+        return at
 
     def _packet(self, data: bytes, at: int, end: int) -> int:
         """Serve the packet that begins at `at`: how many bytes of it are dealt with, or -1 when more are needed."""
@@ -510,10 +517,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         self._send()
         if self._stands_still():
             return
-        if self._kept and len(self._kept) >= self._needed:
-            data = bytes(self._kept)
-            self._kept.clear()
-            self._take(data)
+        self._take_kept()
         if self._stands_still():
             return
         if not self._has_eof:
