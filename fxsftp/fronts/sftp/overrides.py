@@ -2,8 +2,8 @@
 
 Methods are set on single objects, public ones where they serve.  A newer asyncssh that does better or calls them no
 more breaks nothing; what we would lose then, a test shows: a full line stops us, a stranger waits, no environment.
-The private names in use: `_transport`, `_send_version` (a stranger is to wait before anything is said) and
-`_process_env_request` (there is no public way to refuse one).
+The private names in use: `_transport`, `_send_version` and `_recv_handler` (a stranger is to wait before anything is
+said or heard), and `_process_env_request` (there is no public way to refuse one).
 """
 
 from __future__ import annotations
@@ -65,16 +65,20 @@ def _overhear(line: Any, offered: Callable[[bytes, bool], None]) -> None:
 def hold(conn: asyncssh.SSHServerConnection) -> Callable[[], None]:
     """Say and hear nothing on a new connection, not even the version, until what is returned is called."""
     line: Any = conn
-    transport, send_version = getattr(line, "_transport", None), getattr(line, "_send_version", None)
-    if not transport or not send_version:
+    transport, send_version, hear = (
+        getattr(line, name, None) for name in ("_transport", "_send_version", "_recv_handler")
+    )
+    if not (transport and send_version and hear):
         return _nothing
-    line._send_version = _nothing
-    # Soon, because the loop begins to read when connection_made has returned.
+    line._send_version, line._recv_handler = _nothing, _not_yet
+    # What the loop reads before it gets here is kept, unheard; what it would read after stays in the socket.
     asyncio.get_running_loop().call_soon(transport.pause_reading)
 
     def go_on() -> None:
         if not transport.is_closing():
+            line._recv_handler = hear
             send_version()
+            line.data_received(b"")
             transport.resume_reading()
 
     return go_on
@@ -101,6 +105,10 @@ def _refuse(_packet: object) -> bool:
 def hush(speaker: Any) -> None:
     """Make no log line of each packet: asyncssh puts them together before it knows that nobody wants them."""
     speaker.log_sent_packet = speaker.log_received_packet = _nothing
+
+
+def _not_yet() -> bool:
+    return False
 
 
 def _nothing(*_: object) -> None:
