@@ -1,8 +1,9 @@
 """Wiring: which stores, keys and fronts make up which process.  Nobody imports this but the command itself.
 
-    fxsftp serve                    supervises one process each of sftp, courier and sweep
+    fxsftp serve                    supervises one process each of these, and of the portal if it has a public_url
     fxsftp serve --only sftp        what its systemd unit runs: has the house key and the vault; can't read codes
     fxsftp serve --only courier     has the courier key and goes out; reaches neither the vault nor the house key
+    fxsftp serve --only portal      hears what providers tell; has no key and no vault, and does not go out
     fxsftp serve --only sweep       erases what has ended, then exits
 
 No rule about shipments stands here, and nothing here is more than wiring.
@@ -34,6 +35,8 @@ from fxsftp.domain.policy import Policy
 from fxsftp.errors import BadSettings, ClockDoubt, FxError, HookUnusable
 from fxsftp.exchange import Exchange, Holdings, Keyring
 from fxsftp.fronts.desk import Desk
+from fxsftp.fronts.portal import listener as http
+from fxsftp.fronts.portal import routes
 from fxsftp.fronts.sftp import algorithms, hostkeys
 from fxsftp.fronts.sftp.doorway import Startups
 from fxsftp.fronts.sftp.listener import Terms, listen
@@ -49,6 +52,7 @@ STEP = 1.0  # seconds between two looks at what has settled; settling takes 30 a
 BEAT = 60.0  # seconds between heartbeats
 SWEEP = 600.0  # seconds between sweeps where no timer starts them
 RESTART = 1.0  # seconds before a process that died is started again; doubled each time, up to a minute
+WITHOUT_VAULT = ("courier", "portal", "bounce")  # who goes out, and who hears what strangers say
 DEMO = "This exchange is a demonstration: its codes lie on its disk in clear. Send nothing that must stay secret."
 
 
@@ -85,12 +89,12 @@ def open_exchange(settings: Settings, *, role: str = "admin", running: bytes | N
     holdings = Holdings(
         registry=Registry(settings.registry),
         secrets=Secrets(settings.secrets),
-        vault=LocalVault(settings.vault) if role != "courier" else None,
+        vault=LocalVault(settings.vault) if role not in WITHOUT_VAULT else None,
         keys=keys,
         policy=policy_of(settings),
         ring=Bell(settings.bell).ring,
     )
-    return Exchange(holdings, settings.exchange.language)
+    return Exchange(holdings, settings.exchange.language, settings.notify.bounces)
 
 
 def policy_of(settings: Settings) -> Policy:
@@ -257,6 +261,7 @@ async def _serve_courier(settings: Settings, stop: asyncio.Event, running: bytes
         templates_of(settings),
         Bell(settings.bell),
         sender=settings.notify.sender,
+        return_path=exchange.reports.return_path,
         clock=SteadyClock(),
         within=settings.notify.answer_within,
     )
@@ -289,7 +294,40 @@ def _crews(settings: Settings, strict: bool) -> dict[str, Crew]:
     return found
 
 
-_ROLES = {"sftp": _serve_sftp, "courier": _serve_courier}
+async def _serve_portal(settings: Settings, stop: asyncio.Event, running: bytes | None) -> None:
+    if not settings.portal.public_url:
+        raise BadSettings("portal.public_url is not set, so nobody could find the portal")
+    terms = routes.Terms(settings.portal.public_url, _twilio_token(settings))
+    exchange = open_exchange(settings, role="portal", running=running)
+    desk = Desk(exchange, SteadyClock())
+    listener = http.listen(routes.portal(desk, terms), settings.portal.listen, settings.portal.port)
+    log.info("portal listens on port %d", listener.port)
+    readiness.tell_systemd("READY=1", os.environ)
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait([stopping, listener.ended], return_when=asyncio.FIRST_COMPLETED)
+    readiness.tell_systemd("STOPPING=1", os.environ)
+    stopping.cancel()
+    await listener.close()
+    await desk.close()
+    exchange.close()
+
+
+def _twilio_token(settings: Settings) -> str:
+    """What Twilio signs its callbacks with; empty where another carries SMS.  Raises BadSettings if it is not known."""
+    if settings.notify.sms != "twilio":
+        return ""
+    table = settings.hook.get("sms-twilio", {})
+    token = str(table.get("auth_token", ""))
+    if table.get("auth_token_file"):
+        token = settings.credential(str(table["auth_token_file"])).decode("utf-8", "replace").partition("\n")[0]
+    if not token:
+        raise BadSettings(
+            "hook.sms-twilio.auth_token_file: Twilio signs by it what it tells the portal, also beside an api_key"
+        )
+    return token
+
+
+_ROLES = {"sftp": _serve_sftp, "courier": _serve_courier, "portal": _serve_portal}
 
 
 def _sweep_once(settings: Settings) -> int:
@@ -307,6 +345,11 @@ def _sweep_once(settings: Settings) -> int:
 # ---- the supervisor ----------------------------------------------------------------------------------
 
 
+def _roles(settings: Settings) -> list[str]:
+    """What runs all the time; a portal that nobody could find does not."""
+    return [only for only in _ROLES if only != "portal" or settings.portal.public_url]
+
+
 class _Supervisor:
     """One process per front and the courier; one that dies is replaced, one that can't begin ends all."""
 
@@ -321,7 +364,7 @@ class _Supervisor:
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, self._stop.set)
         async with asyncio.TaskGroup() as tasks:
-            for only in _ROLES:
+            for only in _roles(self._settings):
                 tasks.create_task(self._keep(only))
             tasks.create_task(self._sweeping())
         return self._status

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
@@ -118,6 +119,17 @@ def _zone(value: str) -> str:
         raise ValueError(f"{value!r} is no time zone; write it like 'Europe/Oslo'") from None
 
 
+def _public_url(value: str) -> str:
+    """Without the slash at its end, for paths go behind it."""
+    parts = urlsplit(value)
+    is_here = parts.hostname in ("localhost", "127.0.0.1", "::1")
+    if value and (not parts.hostname or parts.scheme not in ("https", "http") or parts.query or parts.fragment):
+        raise ValueError("write it like 'https://exchange.example.org'")
+    if parts.scheme == "http" and not is_here:
+        raise ValueError("it must begin with https://; a web server in front of the portal speaks TLS")
+    return value.rstrip("/")
+
+
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0, allow_inf_nan=False)]
 Bytes = Annotated[int, BeforeValidator(_bytes), Field(ge=0)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_several)]
@@ -129,6 +141,7 @@ Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 HookName = Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9-]*)?$")]
 Zone = Annotated[str, AfterValidator(_zone)]
+PublicUrl = Annotated[str, AfterValidator(_public_url)]
 Delivery = Literal["code", "keys", "session"]
 
 
@@ -220,12 +233,20 @@ class Notify(Section):
     hooks: Names = ()
     answer_within: Seconds = 60.0
     give_up: Seconds = 72 * 3600.0
+    # At most 22 letters before the @: with a notice's id and its tag they make 64, and no name may be longer.
+    bounces: str = Field(default="", pattern=r"^([A-Za-z0-9._-]{1,22}@[A-Za-z0-9.-]+)?$")
     mail_at_once: Count = 4
     mail_rate: Rate = 0.0
     sms_at_once: Count = 2
     sms_rate: Rate = 10.0
     webhook_at_once: Count = 2
     webhook_rate: Rate = 0.0
+
+
+class Portal(Section):
+    listen: str = "127.0.0.1"
+    port: Port = 8080
+    public_url: PublicUrl = ""
 
 
 class Log(Section):
@@ -244,6 +265,7 @@ class Settings(BaseSettings):
     keys: Keys = Keys()
     sftp: Sftp = Sftp()
     notify: Notify = Notify()
+    portal: Portal = Portal()
     log: Log = Log()
     # By hook; a hook looks at its own table itself.  Not in repr: a password may stand there in spite of all advice.
     hook: dict[str, dict[str, Any]] = Field(default={}, repr=False)
@@ -329,6 +351,7 @@ class Settings(BaseSettings):
             "demo": self.exchange.demo,
             "state": str(self.state),
             "credentials": str(self.credentials),
+            "callbacks": f"{self.portal.public_url}/callbacks" if self.portal.public_url else "",
         }
         return self.hook.get(program, {}) | shared
 

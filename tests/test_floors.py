@@ -85,6 +85,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "asyncio": (
         "fxsftp.fronts.sftp",
         "fxsftp.fronts.sftp.*",
+        "fxsftp.fronts.portal.*",
         "fxsftp.fronts.desk",
         "fxsftp.courier",
         "fxsftp.carriers",
@@ -93,11 +94,13 @@ HOMES: dict[str, tuple[str, ...]] = {
     ),
     "uvloop": ("fxsftp.app",),
     "starlette": ("fxsftp.fronts.portal", "fxsftp.fronts.portal.*"),
+    "uvicorn": ("fxsftp.fronts.portal.listener",),
     "click": ("fxsftp.fronts.cli", "fxsftp.fronts.cli.*", "fxsftp.app"),
     "rich": ("fxsftp.fronts.cli", "fxsftp.fronts.cli.*"),
     "paramiko": ("fxsftp.client", "fxsftp.client.*"),
     "standardwebhooks": (),  # hooks/webhook-post, outside the package
-    "twilio": (),  # hooks/sms-twilio, outside the package
+    # At home in hooks/sms-twilio, outside the package; the portal takes from it how a callback's signature is computed.
+    "twilio": ("fxsftp.fronts.portal.callbacks",),
     "email_validator": ("fxsftp.domain.*",),
     "phonenumbers": ("fxsftp.domain.*",),
 }

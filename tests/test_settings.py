@@ -274,6 +274,26 @@ def test_no_password_stands_in_the_repr(written: Written) -> None:
     assert settings.for_hook("mail-smtp")["password"] == "hunter2"
 
 
+def test_a_hook_hears_where_callbacks_come_in_once_the_portal_can_be_found(written: Written) -> None:
+    path = written("[portal]\npublic_url = 'https://fx.example/'")
+    assert load(path, {}).for_hook("sms-twilio")["callbacks"] == "https://fx.example/callbacks"
+
+
+@pytest.mark.parametrize(
+    "url", ["http://fx.example", "fx.example", "ftp://fx.example", "https://fx.example?a=b", "https://"]
+)
+def test_a_portal_is_found_by_an_address_with_tls_only(url: str, written: Written) -> None:
+    with pytest.raises(errors.BadSettings, match=r"portal\.public_url"):
+        load(written(f"[portal]\npublic_url = '{url}'"), {})
+    assert load(written("[portal]\npublic_url = 'http://127.0.0.1:8080'"), {}).portal.public_url
+
+
+@pytest.mark.parametrize("address", ["bounces", "bounces+x@fx.example", "@fx.example", f"{'b' * 23}@fx.example"])
+def test_bounces_come_to_an_address_that_has_room_for_what_goes_behind_its_name(address: str, written: Written) -> None:
+    with pytest.raises(errors.BadSettings, match=r"notify\.bounces"):
+        load(written(f"[notify]\nbounces = '{address}'"), {})
+
+
 def test_a_hook_hears_its_own_table_and_what_all_need(written: Written, tmp_path: Path) -> None:
     path = written(
         "[institution]\nname = 'SSB'\n[exchange]\nstate = 's'\n[hook.a]\nhost = 'x'\n[hook.b]\npassword = 'y'"
@@ -287,4 +307,5 @@ def test_a_hook_hears_its_own_table_and_what_all_need(written: Written, tmp_path
         "demo": False,
         "state": str(tmp_path / "s"),
         "credentials": str(tmp_path),
+        "callbacks": "",
     }

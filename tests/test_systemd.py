@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "systemd"
-SERVICES = ("fxsftp-courier.service", "fxsftp-sftp.service", "fxsftp-sweep.service")
+SERVICES = ("fxsftp-courier.service", "fxsftp-portal.service", "fxsftp-sftp.service", "fxsftp-sweep.service")
 UNITS = (*SERVICES, "fxsftp-sweep.timer", "fxsftp.target")
 
 needs_analyze = pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="systemd-analyze is not installed")
@@ -65,16 +65,20 @@ def test_each_key_reaches_its_own_services_only() -> None:
             holders[credential.partition(":")[0]].add(service)
     assert holders["house.key"] == {"fxsftp-sftp.service"}
     assert holders["courier.key"] == {"fxsftp-courier.service"}
+    assert not values("fxsftp-portal.service")["LoadCredential"]
 
 
-def test_the_courier_is_another_user_and_can_not_see_the_vault() -> None:
-    assert values("fxsftp-courier.service")["User"] != values("fxsftp-sftp.service")["User"]
-    assert "-/var/lib/fxsftp/vault" in values("fxsftp-courier.service")["InaccessiblePaths"]
-    assert "/var/lib/fxsftp" not in values("fxsftp-courier.service")["ReadWritePaths"]
+@pytest.mark.parametrize("service", ["fxsftp-courier.service", "fxsftp-portal.service"])
+def test_who_speaks_with_the_world_is_another_user_and_can_not_see_the_vault(service: str) -> None:
+    others = [values(other)["User"] for other in SERVICES if other != service]
+    assert values(service)["User"] not in others
+    assert "-/var/lib/fxsftp/vault" in values(service)["InaccessiblePaths"]
+    assert "/var/lib/fxsftp" not in values(service)["ReadWritePaths"]
 
 
 def test_only_the_courier_can_call_out() -> None:
     assert "connect" in values("fxsftp-sftp.service")["SystemCallFilter"]
+    assert "connect" in values("fxsftp-portal.service")["SystemCallFilter"]
     assert values("fxsftp-sweep.service")["PrivateNetwork"] == ["yes"]
     assert "connect" not in values("fxsftp-courier.service")["SystemCallFilter"]
 
@@ -87,6 +91,7 @@ def test_the_paths_of_the_units_are_those_of_the_default_settings() -> None:
     assert {str(path) for path in (settings.state, settings.vault)} <= folders
     assert {str(path.parent) for path in (settings.registry, settings.secrets, settings.bell)} <= folders
     assert f"tcp:{settings.sftp.port}" in values("fxsftp-sftp.service")["SocketBindAllow"]
+    assert f"tcp:{settings.portal.port}" in values("fxsftp-portal.service")["SocketBindAllow"]
     keys = settings.keys
     loaded = {each.partition(":")[0] for service in SERVICES for each in values(service)["LoadCredential"]}
     assert loaded == {keys.house, keys.courier, *keys.host_keys}
@@ -101,8 +106,8 @@ def test_users_and_folders_come_up_as_written(tmp_path: Path) -> None:
     subprocess.run(["systemd-sysusers", f"--root={tmp_path}", tmp_path / "users.conf"], check=True)
     subprocess.run(["systemd-tmpfiles", f"--root={tmp_path}", "--create", tmp_path / "folders.conf"], check=True)
     users = {line.split(":")[0]: line.split(":")[2:4] for line in (tmp_path / "etc/passwd").read_text().splitlines()}
-    assert users["fxsftp"][0] != users["fxsftp-courier"][0]
-    assert users["fxsftp"][1] == users["fxsftp-courier"][1]
+    assert len({users[name][0] for name in ("fxsftp", "fxsftp-courier", "fxsftp-portal")}) == 3
+    assert users["fxsftp"][1] == users["fxsftp-courier"][1] == users["fxsftp-portal"][1]
     vault, registry = ((tmp_path / "var/lib/fxsftp" / name).stat() for name in ("vault", "registry"))
     assert (stat.S_IMODE(vault.st_mode), str(vault.st_uid)) == (0o700, users["fxsftp"][0])
     assert (stat.S_IMODE(registry.st_mode), str(registry.st_gid)) == (0o2770, users["fxsftp"][1])

@@ -17,6 +17,7 @@ from fxsftp.exchange.inbox import Inbox
 from fxsftp.exchange.notices import Notices
 from fxsftp.exchange.outbox import Outbox
 from fxsftp.exchange.people import People
+from fxsftp.exchange.reports import Reports
 from fxsftp.exchange.sent import SentRoom
 from fxsftp.exchange.upkeep import Upkeep
 from fxsftp.exchange.writing import Writing
@@ -27,11 +28,12 @@ __all__ = ["Exchange", "Holdings", "Keyring"]
 class Exchange:
     """All rooms over one set of holdings."""
 
-    def __init__(self, holdings: Holdings, language: str = "en") -> None:
+    def __init__(self, holdings: Holdings, language: str = "en", bounces: str = "") -> None:
         self._holdings = holdings
         self.policy = holdings.policy
         bodies = Bodies(holdings)
         self.notices = Notices(holdings)
+        self.reports = Reports(holdings, self.notices, bounces)
         drops = Drops(holdings, bodies)
         self.writing = Writing(holdings, bodies, drops)
         self.outbox = Outbox(holdings, bodies, drops, self.writing)

@@ -72,9 +72,9 @@ class Clerk:
         return self.wiring.load(self.settings_file)
 
     @contextmanager
-    def exchange(self) -> Iterator[Exchange]:
-        """The exchange, for as long as one command takes."""
-        exchange = self.wiring.exchange(self.settings())
+    def exchange(self, role: str = "admin") -> Iterator[Exchange]:
+        """The exchange, for as long as one command takes, with what `role` may have of it."""
+        exchange = self.wiring.exchange(self.settings(), role=role)
         try:
             yield exchange
         finally:

@@ -23,7 +23,7 @@ from fxsftp.settings import USUAL, Settings
 log = logging.getLogger("fxsftp.cli")
 
 LITTLE = 1 << 30  # bytes of free disk; below that one larger shipment may be one too many
-SERVICES = click.Choice(["sftp", "courier", "sweep"])
+SERVICES = click.Choice(["sftp", "courier", "portal", "sweep"])
 
 
 @leaf("init")
@@ -107,6 +107,7 @@ def _examined(clerk_: Clerk, settings: Settings) -> Iterator[Finding]:
     yield Finding(WELL, "settings", f"{settings.file or 'the defaults'}{demo}")
     yield from _keys(settings)
     yield _port(settings)
+    yield from _portal(settings)
     yield _disk(settings)
     try:
         with clerk_.exchange() as exchange:
@@ -150,6 +151,20 @@ def _port(settings: Settings) -> Finding:
     if greeting.startswith(b"SSH-2.0-"):
         return Finding(WELL, "sftp", f"answers on {shown}")
     return Finding(WRONG, "sftp", f"another program listens on {shown}")
+
+
+def _portal(settings: Settings) -> Iterator[Finding]:
+    """Whether something listens where the web server hands on what comes in."""
+    host, port = settings.portal.listen, settings.portal.port
+    if not settings.portal.public_url or port == 0:
+        return
+    try:
+        socket.create_connection((host, port), timeout=3).close()
+    except OSError as problem:
+        why = problem.strerror or problem
+        yield Finding(WAITS, "portal", f"nothing answers on {host} port {port} ({why}); start 'fxsftp serve'")
+    else:
+        yield Finding(WELL, "portal", f"answers on {host} port {port}, for {settings.portal.public_url}")
 
 
 def _disk(settings: Settings) -> Finding:

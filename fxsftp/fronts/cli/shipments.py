@@ -9,6 +9,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from fxsftp.domain import ids
+from fxsftp.domain.addresses import hint
 from fxsftp.domain.lifecycle import ShipmentState
 from fxsftp.errors import ShipmentUnknown
 from fxsftp.exchange.sent import Sent
@@ -90,6 +91,19 @@ def release(clerk_: Clerk, shipment_id: str) -> None:
     with clerk_.exchange() as exchange:
         exchange.dispatch.release(known, "admin", clerk_.now)
     say(f"{known} released; it leaves when it has settled")
+
+
+@shipment.command("resend")
+@click.argument("shipment_id", metavar="ID")
+@click.argument("email", metavar="EMAIL")
+@click.option("--phone", metavar="NUMBER", help="To this number, for this one shipment; else to the recipient's.")
+@pass_clerk
+def resend(clerk_: Clerk, shipment_id: str, email: str, phone: str | None) -> None:
+    """Send a recipient the code of a shipment again: the same code, while it is kept."""
+    known = _known(shipment_id)
+    with clerk_.exchange() as exchange:
+        made = exchange.notices.resend(known, email, clerk_.now, phone=phone, who="admin")
+    say(f"{known}: the same code goes to {email} again, by SMS to {hint(made.address)}")
 
 
 def page(sent: Sent) -> RenderableType:

@@ -6,7 +6,9 @@ import json
 
 import pytest
 
+from fxsftp.domain.addresses import hint
 from fxsftp.domain.model import User
+from tests.carried import carried
 from tests.fronts.cli.conftest import Admin
 from tests.house import ANN, KARI, House
 
@@ -172,3 +174,29 @@ def test_a_clock_in_doubt_stops_the_sweep_until_an_admin_has_looked(house: House
     assert people.json("shipment", "show", shipment)["state"] == "waiting"
     people.does("sweep", "--confirm-clock")
     people.does("sweep")
+
+
+# ---- a wrong number ------------------------------------------------------------------------------
+
+
+def test_a_wrong_number_is_mended_and_the_same_code_goes_again(people: Admin) -> None:
+    shipment = sent_by(people)
+    house = people.house
+    ann = house.exchange.people.find(ANN)
+    code = house.code(shipment, ann)
+    said = people.does("shipment", "resend", shipment, ANN, "--phone", "+4790000012")
+    assert said == f"{shipment}: the same code goes to {ANN} again, by SMS to {hint('+4790000012')}\n"
+    house.clock.turn(3600)
+    assert house.code(shipment, ann) == code
+    (due,) = [each for each in people.json("notice", "list", "--state", "due") if each["way"] == "sms"]
+    assert due["to"] == "+4790000012"
+    assert house.exchange.people.find(ANN).phone == "+4790000000"  # for this one shipment only
+
+
+def test_a_code_that_is_gone_is_not_sent_again(people: Admin) -> None:
+    shipment = sent_by(people)
+    notice = carried(people.house, "sms")
+    people.house.exchange.notices.delivered(notice.id, way="sms", now=people.house.clock())
+    assert shipment in people.refused("shipment", "resend", shipment, ANN)
+    people.refused("shipment", "resend", shipment, "nobody@firm.example")
+    people.refused("shipment", "resend", "0000-0000", ANN)
