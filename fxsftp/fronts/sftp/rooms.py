@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -41,7 +42,7 @@ LETTER = "SHIPMENT.txt"
 ROOM, READ_ONLY_ROOM, READ_ONLY = 0o755, 0o555, 0o444
 PAGE = 500  # entries of a folder held at a time: a moment at the desk, and few hundred KiB
 RECEIPTS = 10  # a receipt takes so much longer to make than an entry to read
-SIZES_MOST = 20_000  # shipments whose receipts' sizes are remembered; 10 MB
+SIZES_MOST = 100_000  # shipments whose receipts' sizes are remembered; 25 MB
 WRITES = Open.WRITE | Open.APPEND | Open.CREATE | Open.TRUNCATE
 
 
@@ -296,7 +297,7 @@ class Rooms:
         shipments = self._exchange.sent.list(self.user, now, after=after.partition(".")[0], most=most // RECEIPTS)
         stamps = self._exchange.sent.stamps(shipments)
         for shipment in shipments:
-            key = (shipment.id, self.user.language)
+            key = f"{shipment.id} {self.user.language}"
             known = sizes.known(key, stamps[shipment.id])
             if known is None:
                 sent = self._exchange.sent.find(self.user, shipment.id, now)
@@ -538,19 +539,27 @@ class FolderHandle(Handle):
 
 
 class Sizes:
-    """How long the pages of shipments were when they were last made, so that a listing need not make all of them."""
+    """How long the pages of shipments were when they were last made, so that a listing need not make all of them.
+
+    Kept as bytes, a quarter of what the numbers would take: there may be a hundred thousand.
+    """
+
+    _FORM = struct.Struct(">qQQd")
 
     def __init__(self) -> None:
-        self._known: OrderedDict[tuple[str, str], tuple[tuple[object, ...], tuple[int, int, float]]] = OrderedDict()
+        self._known: OrderedDict[str, bytes] = OrderedDict()
 
-    def known(self, key: tuple[str, str], stamp: tuple[object, ...]) -> tuple[int, int, float] | None:
+    def known(self, key: str, stamp: tuple[object, ...]) -> tuple[int, int, float] | None:
         """What was remembered, if it is still so."""
         found = self._known.get(key)
-        return found[1] if found and found[0] == stamp else None
+        if not found:
+            return None
+        when_made, text, json_, last = self._FORM.unpack(found)
+        return (text, json_, last) if when_made == hash(stamp) else None
 
-    def remember(self, key: tuple[str, str], stamp: tuple[object, ...], sizes: tuple[int, int, float]) -> None:
+    def remember(self, key: str, stamp: tuple[object, ...], sizes: tuple[int, int, float]) -> None:
         """The longest remembered go when there are too many."""
-        self._known[key] = (stamp, sizes)
+        self._known[key] = self._FORM.pack(hash(stamp), *sizes)
         while len(self._known) > SIZES_MOST:
             self._known.popitem(last=False)
 
