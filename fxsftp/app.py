@@ -1,6 +1,6 @@
 """Wiring: which stores, keys and fronts make up which process.  Nobody imports this but the command itself.
 
-    fxsftp serve                    supervises one process each of these, and of the portal if it has a public_url
+    fxsftp serve                    supervises sftp, courier and sweep, and the portal if it has a public_url
     fxsftp serve --only sftp        what its systemd unit runs: has the house key and the vault; can't read codes
     fxsftp serve --only courier     has the courier key and goes out; reaches neither the vault nor the house key
     fxsftp serve --only portal      hears what providers tell; has no key and no vault, and does not go out
