@@ -80,3 +80,5 @@ class Holdings:
         self._chores.shutdown(wait=True)
         self.registry.close()
         self.secrets.close()
+        if self.vault:
+            self.vault.close()

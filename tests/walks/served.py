@@ -178,6 +178,13 @@ class Served:
         return [file.read_text() for file in sorted((self.folder / "state" / "spool" / "sms").glob("*.txt"))]
 
 
+def said(mail: EmailMessage) -> str:
+    """What a mail says to who reads text."""
+    body = mail.get_body(("plain",))
+    assert body is not None
+    return str(body.get_content())
+
+
 def is_running(pid: int) -> bool:
     """Whether a process does anything yet, or is only not buried."""
     try:

@@ -319,7 +319,7 @@ def test_a_drop_without_progress_is_held_after_a_day_and_resumed(house: House, k
     house.settle(1)
 
     assert state(house) == S.HELD
-    assert told(house, "held") == [ANN]
+    assert told(house, "unfinished") == [ANN]
     found = receipt(ann, drop(house))
     assert found["state"] == "held"
     assert "large.bin" in found["reason"]

@@ -79,3 +79,6 @@ class Vault(Protocol):
 
     def free_bytes(self) -> int:
         """How much can still be stored."""
+
+    def close(self) -> None:
+        """Let go of what is kept open.  Blobs and readers open it again if they are used after all."""

@@ -95,6 +95,9 @@ class LocalVault:
         disk = os.statvfs(self._drafts)
         return disk.f_bavail * disk.f_frsize
 
+    def close(self) -> None:
+        self._open_files.close()
+
     def _places(self, blob_id: str) -> tuple[Path, ...]:
         """Where it may be.  The first twice, because a commit may move it there while we look in the other."""
         final = _path(self._blobs, blob_id)
@@ -255,6 +258,11 @@ class _OpenFiles:
             file.is_let_go = True
             if not file.users:
                 os.close(file.descriptor)
+
+    def close(self) -> None:
+        """Close every descriptor, each as soon as nobody is in the middle of using it."""
+        for owner in list(self._open):
+            self.let_go(owner)
 
     def _close_the_idle(self) -> None:
         excess = len(self._open) - self._limit

@@ -116,7 +116,7 @@ def test_what_nobody_foresaw_is_one_line_and_its_trace_one_variable_away(house: 
 
     words = ["user", "list", "--settings", str(house.folder / "fxsftp.toml")]
     done = CliRunner().invoke(wired(exchange=broken), words)
-    assert (done.exit_code, len(done.stderr.splitlines())) == (1, 1)
+    assert (done.exit_code, len(done.stderr.splitlines())) == (70, 1)
     assert "secret inside" not in done.stderr
     told = CliRunner(env={"FXSFTP_DEBUG": "1"}).invoke(wired(exchange=broken), words)
     assert "Traceback" in told.stderr
