@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from threading import Event
 from typing import cast
 
 from fxsftp import seal
@@ -56,6 +57,7 @@ class Draft:
         self.mode = file.mode
         self.is_touched = not keeps
         self.is_lost = False
+        self.put_away = Event()  # set once it is lost and its rows say so
         self.opened = self.last_write = now
         self.moved = False
         self._holdings = holdings

@@ -87,8 +87,9 @@ class Outbox:
     def _entry(self, file: File) -> Entry:
         draft = self._drops.writers.get(file.id)
         name = file.path.rpartition("/")[2]
-        if draft and not draft.is_lost:
-            return replace(draft.entry(), name=name)  # it may have been renamed since it was opened
+        if draft:
+            size = draft.flushed if draft.is_lost else draft.size
+            return replace(draft.entry(), name=name, size=size)  # it may have been renamed since it was opened
         return Entry(name, False, file.size, file.mtime, file.mode, True)
 
     def _listed(self, user: User) -> set[str]:

@@ -32,6 +32,7 @@ from fxsftp.exchange.holdings import Holdings
 log = logging.getLogger("fxsftp.exchange")
 
 STEAL_AFTER = 10.0  # seconds without a write after which a reconnected client may take over its own draft
+PUT_AWAY = 30.0  # seconds that a client who reconnects waits for what its last session had open to be put away
 FILE_MODE = 0o644
 
 
@@ -198,11 +199,13 @@ class Writing:
             return None, None
         if older.shipment_id != file.shipment_id:
             return None, AlreadySent(older.name)
-        other = self._drops.writer(older)
+        other = self._drops.writers.get(older.id)
         if other:
-            if now - other.last_write < STEAL_AFTER:
-                return None, NotYours(older.name)
-            self.lose_draft(other, now)  # the same user, reconnected before the old connection was found dead
+            if not other.is_lost:
+                if now - other.last_write < STEAL_AFTER:
+                    return None, NotYours(older.name)
+                self.lose_draft(other, now)  # the same user, reconnected before the old connection was found dead
+            other.put_away.wait(PUT_AWAY)
             older = self._rows.file(older.id)
         if older is None or not older.size:
             return None, None
@@ -304,7 +307,14 @@ class Writing:
             draft.abandon()
             self._give_up(draft.file, now)
             return
-        self._drops.writers.pop(draft.file.id, None)
+        try:
+            self._put_away(draft, now)
+        finally:
+            if self._drops.writers.get(draft.file.id) is draft:
+                del self._drops.writers[draft.file.id]
+            draft.put_away.set()
+
+    def _put_away(self, draft: Draft, now: float) -> None:
         segments = draft.suspend()
         with self._registry.atomic():
             file = self._rows.file(draft.file.id)
