@@ -40,6 +40,7 @@ from fxsftp.fronts.portal import routes
 from fxsftp.fronts.sftp import algorithms, hostkeys
 from fxsftp.fronts.sftp.doorway import Startups
 from fxsftp.fronts.sftp.listener import Terms, listen
+from fxsftp.scanners import Scanners, hiring
 from fxsftp.settings import Settings, load
 from fxsftp.store.registry import Registry
 from fxsftp.store.secrets import Secrets
@@ -100,6 +101,7 @@ def open_exchange(settings: Settings, *, role: str = "admin", running: bytes | N
 def policy_of(settings: Settings) -> Policy:
     """The rules that the settings make; both call them by the same names."""
     said = settings.exchange.model_dump() | settings.policy.model_dump() | settings.notify.model_dump()
+    said |= {"scan": settings.scan.hooks}
     locks = ("partner_delivery", "member_delivery", "minimum_lock", "key_fallback")
     said |= {name: LockKind(said[name]) for name in locks}
     return Policy(**{field.name: said[field.name] for field in fields(Policy)})
@@ -206,6 +208,8 @@ async def _serve_sftp(settings: Settings, stop: asyncio.Event, running: bytes | 
         port=settings.sftp.port,
     )
     chores = [asyncio.create_task(dispatching(desk)), asyncio.create_task(_beating(desk))]
+    if settings.scan.hooks:
+        chores.append(asyncio.create_task(_scanners(settings, desk).run()))
     log.info("sftp listens on port %d", listener.port)
     readiness.tell_systemd("READY=1", os.environ)
     await stop.wait()
@@ -245,6 +249,17 @@ async def dispatching(desk: Desk, every: float = STEP) -> None:
         await asyncio.sleep(every)
 
 
+def _scanners(settings: Settings, desk: Desk) -> Scanners:
+    return Scanners(
+        desk,
+        settings.scan.hooks,
+        hiring(settings.hook_folders, settings.for_hook, strict=_is_strict()),
+        at_once=settings.scan.at_once,
+        within=settings.scan.answer_within,
+        patience=settings.scan.patience,
+    )
+
+
 async def _beating(desk: Desk) -> None:
     while True:
         with suppress(FxError):
@@ -254,10 +269,9 @@ async def _beating(desk: Desk) -> None:
 
 async def _serve_courier(settings: Settings, stop: asyncio.Event, running: bytes | None) -> None:
     exchange = open_exchange(settings, role="courier", running=running)
-    strict = bool(os.environ.get("INVOCATION_ID"))  # set by systemd, under which hooks must be root's
     courier = Courier(
         exchange.notices,
-        _crews(settings, strict),
+        _crews(settings, _is_strict()),
         templates_of(settings),
         Bell(settings.bell),
         sender=settings.notify.sender,
@@ -276,6 +290,11 @@ async def _serve_courier(settings: Settings, stop: asyncio.Event, running: bytes
         await work
     finally:
         exchange.close()
+
+
+def _is_strict() -> bool:
+    """Under systemd, which sets this, hooks must be root's."""
+    return bool(os.environ.get("INVOCATION_ID"))
 
 
 def _crews(settings: Settings, strict: bool) -> dict[str, Crew]:

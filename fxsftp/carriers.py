@@ -22,6 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from fxsftp import shipped
 from fxsftp.errors import HookUnusable
@@ -182,7 +183,7 @@ class Carrier:
                 return Verdict(Answer.LATER, discreet(str(error)), broke=True)
             except TimeoutError:
                 trouble = f"gave no answer within {within:g} seconds"
-            except _Rubbish as error:
+            except Rubbish as error:
                 trouble = str(error)
             except BaseException:  # the courier itself is being ended: nobody would read the answer
                 await self._end(0)
@@ -217,14 +218,18 @@ class Carrier:
 
     async def _ask(self, hook: asyncio.subprocess.Process, message: Mapping[str, object]) -> Verdict:
         await self._write(hook, message)
+        known = FOR_QUESTIONS if "ask" in message else FOR_MESSAGES
+        return _verdict(answer(await self._hear(hook), message["id"], known))
+
+    async def _hear(self, hook: asyncio.subprocess.Process) -> bytes:
+        """One line of it."""
         assert hook.stdout
         try:
-            line = await hook.stdout.readuntil(b"\n")
+            return await hook.stdout.readuntil(b"\n")
         except asyncio.IncompleteReadError as error:
-            raise _Rubbish("ended within its answer" if error.partial else "ended without an answer") from None
+            raise Rubbish("ended within its answer" if error.partial else "ended without an answer") from None
         except asyncio.LimitOverrunError:
-            raise _Rubbish(f"answered with a line of over {LINE >> 10} KiB") from None
-        return _verdict(line, message["id"], FOR_QUESTIONS if "ask" in message else FOR_MESSAGES)
+            raise Rubbish(f"answered with a line of over {LINE >> 10} KiB") from None
 
     async def _write(self, hook: asyncio.subprocess.Process, line: Mapping[str, object]) -> None:
         assert hook.stdin
@@ -232,7 +237,7 @@ class Carrier:
             hook.stdin.write(json.dumps(line).encode() + b"\n")  # ASCII only, whatever the hook takes for its encoding
             await hook.stdin.drain()
         except (BrokenPipeError, ConnectionResetError, RuntimeError):  # the last is uvloop's, for a closed pipe
-            raise _Rubbish("ended without reading its message") from None
+            raise Rubbish("ended without reading its message") from None
 
     async def _listen(self, stream: asyncio.StreamReader) -> None:
         """Drains what the hook says on stderr, so that it never blocks, and logs a bounded part of it."""
@@ -278,22 +283,27 @@ class Carrier:
         return f" (exit status {hook.returncode})" if died and hook.returncode else ""
 
 
-class _Rubbish(Exception):
+class Rubbish(Exception):
     """What is wrong with the hook's answer, to stand after 'the hook mail-smtp'."""
 
 
-def _verdict(line: bytes, id_: object, known: Sequence[Answer]) -> Verdict:
+def answer(line: bytes, id_: object, known: Sequence[str]) -> dict[str, Any]:
+    """What a hook says in its line about the message of that id, with one of the verdicts `known`.  Raises Rubbish."""
     try:
         said = json.loads(line)
     except (ValueError, RecursionError):  # not UTF-8 is a ValueError too, and a thousand brackets are a RecursionError
-        raise _Rubbish("answered with something that is not JSON") from None
+        raise Rubbish("answered with something that is not JSON") from None
     if not isinstance(said, dict) or said.get("id") != id_:
-        raise _Rubbish("answered for another message than the one it was given")
+        raise Rubbish("answered for another message than the one it was given")
     if said.get("verdict") not in known:
-        raise _Rubbish(f"answered without a verdict of {', '.join(known[:-1])} or {known[-1]}")
+        raise Rubbish(f"answered without a verdict of {', '.join(known[:-1])} or {known[-1]}")
+    return said
+
+
+def _verdict(said: Mapping[str, Any]) -> Verdict:
     reason, reference, ask = said.get("reason") or "", said.get("reference") or "", said.get("ask")
     if ask is not None and not (isinstance(ask, int | float) and 0 <= ask <= DAYS):
-        raise _Rubbish("answered with a time to ask that is none")
+        raise Rubbish("answered with a time to ask that is none")
     return Verdict(Answer(said["verdict"]), discreet(str(reason)), _one_line(str(reference)), ask=ask)
 
 

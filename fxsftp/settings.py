@@ -142,6 +142,7 @@ Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 HookName = Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9-]*)?$")]
 Zone = Annotated[str, AfterValidator(_zone)]
 PublicUrl = Annotated[str, AfterValidator(_public_url)]
+HookNames = Annotated[tuple[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")], ...], BeforeValidator(_several)]
 Delivery = Literal["code", "keys", "session"]
 
 
@@ -249,6 +250,13 @@ class Portal(Section):
     public_url: PublicUrl = ""
 
 
+class Scan(Section):
+    hooks: HookNames = ()
+    at_once: Count = 4
+    answer_within: Seconds = 300.0
+    patience: Seconds = 120.0
+
+
 class Log(Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["text", "json"] = "text"
@@ -266,6 +274,7 @@ class Settings(BaseSettings):
     sftp: Sftp = Sftp()
     notify: Notify = Notify()
     portal: Portal = Portal()
+    scan: Scan = Scan()
     log: Log = Log()
     # By hook; a hook looks at its own table itself.  Not in repr: a password may stand there in spite of all advice.
     hook: dict[str, dict[str, Any]] = Field(default={}, repr=False)
@@ -316,7 +325,7 @@ class Settings(BaseSettings):
 
     @property
     def hook_folders(self) -> tuple[Path, ...]:
-        """Where the operator's own hooks are; the shipped ones come after these."""
+        """Where the operator's own hooks are, of every way; the shipped ones come after these."""
         return tuple(self.folder / name for name in self.notify.hooks)
 
     @property

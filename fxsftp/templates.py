@@ -204,6 +204,8 @@ WORDS: Mapping[str, str] = {
     "began": N_("begun"),
     "dispatched": N_("sent"),
     "released": N_("released"),
+    "scanned": N_("scanned"),
+    "warned": N_("a scanner warns"),
     "suspect": N_("the end of a file is in doubt"),
     "emptied": N_("emptied"),
     "opened with the code": N_("opened with the code"),

@@ -37,6 +37,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "templates": ("fxsftp.templates",),
     "carriers": ("fxsftp.carriers",),
     "courier": ("fxsftp.courier",),
+    "scanners": ("fxsftp.scanners",),
     # beside the house: the partner's half
     "client": ("fxsftp.client", "fxsftp.client.*"),
     # the wiring
@@ -58,6 +59,7 @@ DOORS: dict[str, set[str]] = {
     "templates": {"errors", "domain", "settings", "shipped"},
     "carriers": {"errors", "domain", "settings", "shipped"},
     "courier": {"errors", "domain", "settings", "exchange", "templates", "carriers", "bell"},
+    "scanners": {"errors", "domain", "settings", "exchange", "carriers", "desk"},  # as the dispatcher: by the desk
     "desk": {"errors", "domain", "settings", "exchange"},
     "sftp": {"errors", "domain", "settings", "exchange", "templates", "desk", "bell"},
     "portal": {"errors", "domain", "settings", "exchange", "templates", "desk", "bell"},
@@ -89,6 +91,7 @@ HOMES: dict[str, tuple[str, ...]] = {
         "fxsftp.fronts.desk",
         "fxsftp.courier",
         "fxsftp.carriers",
+        "fxsftp.scanners",  # programs are started by carriers only; here is how one is shown a file
         "fxsftp.bell",
         "fxsftp.app",
     ),

@@ -68,6 +68,7 @@ def test_the_shipped_hook_tables_are_of_hooks_that_know_their_keys() -> None:
 def test_the_rules_of_the_domain_have_the_same_names_and_defaults() -> None:
     settings, rules = Settings(), policy.Policy()
     said = settings.exchange.model_dump() | settings.policy.model_dump() | settings.notify.model_dump()
+    said["scan"] = settings.scan.hooks
     assert {each.name: getattr(rules, each.name) for each in fields(rules)} == {
         each.name: said[each.name] for each in fields(rules)
     }

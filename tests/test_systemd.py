@@ -83,6 +83,19 @@ def test_only_the_courier_can_call_out() -> None:
     assert "connect" not in values("fxsftp-courier.service")["SystemCallFilter"]
 
 
+@needs_analyze
+def test_scanners_may_call_once_scan_conf_is_there_and_nothing_else_changes(copies: Path) -> None:
+    folder = copies / "fxsftp-sftp.service.d"
+    folder.mkdir()
+    shutil.copy(FOLDER / "scan.conf", folder)
+    environment = os.environ | {"SYSTEMD_UNIT_PATH": f"{copies}:"}
+    verify = ["systemd-analyze", "verify", "--man=no", str(copies / "fxsftp-sftp.service")]
+    said = subprocess.run(verify, capture_output=True, text=True, env=environment)
+    assert [line for line in said.stderr.splitlines() if "fxsftp" in line or "scan.conf" in line] == []
+    service = values("scan.conf")
+    assert {key: service[key] for key in service if key not in ("Wants", "After")} == {"SystemCallFilter": ["connect"]}
+
+
 def test_the_paths_of_the_units_are_those_of_the_default_settings() -> None:
     from fxsftp.settings import Settings
 

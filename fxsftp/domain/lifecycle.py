@@ -93,6 +93,7 @@ DELIVERIES: Sequence[Step[DeliveryState]] = (
     Step((_D.SUSPENDED,), "enable-collected", _D.COLLECTED, "the recipient is enabled again, had read it all"),
 )
 
+SCAN_CAUSES = ("scan", "scanner")  # of being held: for what was found, or because nobody could look
 BEFORE_DISPATCH = (_S.DROPPING, _S.SETTLING, _S.HELD)
 READABLE = (_D.WAITING, _D.OPENED, _D.COLLECTED)
 DONE = (_D.REMOVED, _D.RECALLED, _D.EXPIRED)

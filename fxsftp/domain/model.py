@@ -138,7 +138,14 @@ class Shipment:
     expires: float | None
     ended: float | None
     erased: float | None
+    cause: str
     reason: str
+    scanned: int
+
+    @property
+    def is_scanned(self) -> bool:
+        """Whether it was looked at as it is now.  Whatever changes it makes another revision of it."""
+        return self.scanned == self.revision
 
     @property
     def is_loose(self) -> bool:

@@ -44,6 +44,7 @@ class Policy:
     minimum_lock: LockKind = LockKind.SESSION
     key_fallback: LockKind = LockKind.CODE
     show_subject: bool = False
+    scan: tuple[str, ...] = ()
     webhook: str = ""
     webhook_shows: str = "ids"
     timezone: str = "UTC"

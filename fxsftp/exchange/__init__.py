@@ -18,6 +18,7 @@ from fxsftp.exchange.notices import Notices
 from fxsftp.exchange.outbox import Outbox
 from fxsftp.exchange.people import People
 from fxsftp.exchange.reports import Reports
+from fxsftp.exchange.scanning import Scanning
 from fxsftp.exchange.sent import SentRoom
 from fxsftp.exchange.upkeep import Upkeep
 from fxsftp.exchange.writing import Writing
@@ -39,6 +40,7 @@ class Exchange:
         self.outbox = Outbox(holdings, bodies, drops, self.writing)
         self.people = People(holdings, drops, self.notices, language)
         self.dispatch = Dispatch(holdings, bodies, drops, self.writing, self.notices)
+        self.scanning = Scanning(holdings, bodies, self.dispatch)
         self.inbox = Inbox(holdings, bodies, self.notices)
         self.sent = SentRoom(holdings, bodies, self.notices)
         self.upkeep = Upkeep(holdings, bodies, self.notices)

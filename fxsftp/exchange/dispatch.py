@@ -26,6 +26,7 @@ from fxsftp.exchange.writing import Writing
 log = logging.getLogger("fxsftp.exchange")
 
 DIRECT = 8  # files for which a scrypt header of their own is worth its 60 ms
+LONG_AGO = 0.0  # a progress after which any drop has settled
 DOUBTS = "its end could not be checked"
 
 
@@ -81,21 +82,28 @@ class Dispatch:
         done = []
         for drop in self._registry.drops.in_states(ShipmentState.DROPPING):
             if drop.progress + self._policy.hold <= now:
-                done += self._hold(drop, Held("stalled", self._stalled(drop)), now)
-        ready = [
-            drop for drop in self._registry.drops.in_states(ShipmentState.SETTLING) if self._has_settled(drop, now)
-        ]
-        for together in _leaving_together(ready, self._policy.max_files):
+                done += self.hold(drop, Held("stalled", self._stalled(drop)), now)
+        ready = [drop for drop in self.settled(now) if self._may_leave(drop)]
+        for together in leaving_together(ready, self._policy.max_files):
             try:
                 done += self._leave(together, "settle", now)
             except FxError as problem:  # a full disk, a busy registry: it stays settled and is tried again
                 log.error("shipment %s can't leave just now: %s", together[0].id, problem)
         return done
 
+    def settled(self, now: float) -> list[Shipment]:
+        """Drops that have been quiet for long enough, oldest first."""
+        drops = self._registry.drops.in_states(ShipmentState.SETTLING)
+        return [drop for drop in drops if self._has_settled(drop, now)]
+
+    def _may_leave(self, drop: Shipment) -> bool:
+        return drop.is_scanned or not self._policy.scan
+
     def send(self, user: User, folder: str | None, now: float) -> list[Shipment]:
         """Dispatch without waiting for the quiet: one folder, or everything of this user that is complete.
 
-        Raises ShipmentUnknown when there is no such drop, Conflict when a file of it is still arriving.
+        What is to be scanned first leaves as soon as that is done.  Raises ShipmentUnknown when there is no such drop,
+        Conflict when a file of it is still arriving.
         """
         self._merge_all(now)
         drops = [
@@ -114,7 +122,10 @@ class Dispatch:
                 self._drops.go_on(drop.id, now)
         settled = [found for drop in complete if (found := self._registry.drops.find(drop.id))]
         settled = [drop for drop in settled if not self._registry.drops.in_pieces(drop.id)]
-        for together in _leaving_together(settled, self._policy.max_files):
+        for drop in settled:
+            if not self._may_leave(drop):
+                self._registry.drops.change(drop.id, progress=LONG_AGO)
+        for together in leaving_together(filter(self._may_leave, settled), self._policy.max_files):
             self._leave(together, "send", now)
         gone = [self._registry.drops.find(drop.id) for drop in complete]
         return [drop for drop in gone if drop]
@@ -127,7 +138,7 @@ class Dispatch:
                 raise Conflict(f"{file.name!r} has a name that says it is not; rename it, or remove it")
 
     def release(self, shipment_id: str, who: str, now: float) -> None:
-        """What was held goes on, by an admin's word.  Raises ShipmentUnknown or WrongState."""
+        """What was held goes on as it is, by an admin's word.  Raises ShipmentUnknown or WrongState."""
         drop = self._registry.drops.find(shipment_id)
         if drop is None:
             raise ShipmentUnknown(shipment_id)
@@ -136,6 +147,11 @@ class Dispatch:
         with self._registry.atomic():
             if not self._registry.drops.step(drop, state, now, cause="released"):
                 raise WrongState(drop.id, "being changed", "released")
+            released = self._registry.drops.find(drop.id)
+            if (
+                released and drop.cause in lifecycle.SCAN_CAUSES
+            ):  # or it would be held again for what the admin has seen
+                self._registry.drops.set_scanned(released)
             self._registry.record.tell(now, who, "released", shipment_id=drop.id)
 
     # ---- has it settled?
@@ -167,7 +183,7 @@ class Dispatch:
                 log.error("shipment %s: what was resumed does not verify", file.shipment_id)
                 drop = self._registry.drops.find(file.shipment_id)
                 if drop:
-                    self._hold(drop, _damaged(file.name), now)
+                    self.hold(drop, damaged(file.name), now)
             except FxError as problem:
                 log.error("shipment %s can't be merged just now: %s", file.shipment_id, problem)
 
@@ -199,10 +215,10 @@ class Dispatch:
         try:
             load = self._load(drops)
         except Held as held:
-            return [line for drop in drops for line in self._hold(drop, held, now)]
+            return [line for drop in drops for line in self.hold(drop, held, now)]
         except (Forged, Missing) as damage:
             log.error("shipment %s: %s", drops[0].id, damage)
-            return [line for drop in drops for line in self._hold(drop, _damaged("what is in it"), now)]
+            return [line for drop in drops for line in self.hold(drop, damaged("what is in it"), now)]
         try:
             self._commit(drops, load, event, now)
         except _Overtaken:
@@ -358,10 +374,13 @@ class Dispatch:
             raise Held("keys", "the exchange has no courier key to seal codes to; ask the operator")
         return seal.seal_small(code.encode(), lock)
 
-    def _hold(self, drop: Shipment, held: Held, now: float) -> list[str]:
-        if drop.state is ShipmentState.HELD:
+    def hold(self, drop: Shipment, held: Held, now: float) -> list[str]:
+        """It does not leave, and its sender is told why; once for each cause.  Answers as `step` does."""
+        if drop.state is ShipmentState.HELD and drop.cause == held.cause:
             return []
-        state = lifecycle.after(lifecycle.SHIPMENTS, drop.state, "hold", drop.id)
+        state = drop.state
+        if state is not ShipmentState.HELD:
+            state = lifecycle.after(lifecycle.SHIPMENTS, state, "hold", drop.id)
         with self._registry.atomic():
             if not self._registry.drops.step(drop, state, now, held.cause, held.reason):
                 return []
@@ -378,11 +397,11 @@ class _Overtaken(FxError):
     temporary = True
 
 
-def _damaged(name: str) -> Held:
+def damaged(name: str) -> Held:
     return Held("damaged", f"{name} was damaged on the exchange's disk; put it again")
 
 
-def _leaving_together(drops: Iterable[Shipment], most: int) -> list[list[Shipment]]:
+def leaving_together(drops: Iterable[Shipment], most: int) -> list[list[Shipment]]:
     """Folders each by itself; loose files from one folder of an outbox for one recipient together, at most so many."""
     bundles: dict[tuple[int, str, str, str, str], list[Shipment]] = {}
     for drop in drops:

@@ -180,8 +180,8 @@ class Upkeep:
         return 1
 
     def _abandon(self, shipment: Shipment, now: float) -> int:
-        if shipment.progress + self._policy.stale > now:
-            return 0
+        if shipment.progress + self._policy.stale > now or shipment.cause == "scanner":
+            return 0  # nobody has abandoned what waits for us
         state = lifecycle.after(lifecycle.SHIPMENTS, shipment.state, "sweep", shipment.id)
         with self._registry.atomic():
             if not self._registry.drops.step(shipment, state, now, "abandoned", shipment.reason):

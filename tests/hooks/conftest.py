@@ -77,6 +77,14 @@ def start() -> Iterator[Callable[..., Hook]]:
         hook.process.communicate()
 
 
+@pytest.fixture
+def show(start: Callable[..., Hook]) -> Callable[..., Any]:
+    """Starts a shipped hook that is shown files."""
+    from tests.hooks.shown import Shown  # which needs Hook
+
+    return lambda program, settings: Shown(start(program, settings))
+
+
 # ---- a mail server -------------------------------------------------------------------------------
 
 

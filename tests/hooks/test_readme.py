@@ -10,6 +10,7 @@ import stat
 
 from fxsftp import shipped
 from fxsftp.carriers import Answer, Carrier, Verdict, find
+from fxsftp.scanners import Finding, Opinion, hiring
 
 README = (shipped.folder("hooks") / "README.md").read_text(encoding="utf-8")
 SAMPLES = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
@@ -17,7 +18,7 @@ SAMPLES = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
 
 def test_the_example_carries_an_sms_through_a_gateway(tmp_path, twilio):
     """The example as it stands, found by its name and spoken to by a carrier; the gateway is any HTTP server."""
-    (example,) = [text for language, text in SAMPLES if language == "python"]
+    (example,) = [text for language, text in SAMPLES if language == "python" and "urllib" in text]
     program = tmp_path / "sms-gateway"
     program.write_text(example)
     program.chmod(0o755)
@@ -38,9 +39,33 @@ def test_the_example_carries_an_sms_through_a_gateway(tmp_path, twilio):
     ]
 
 
+def test_the_example_of_a_scanner_holds_what_is_no_text(tmp_path):
+    """Spoken to by a scanner of the exchange, over several pieces and files."""
+    (example,) = [text for language, text in SAMPLES if language == "python" and "is_text" in text]
+    (tmp_path / "scan-text").write_text(example)
+    (tmp_path / "scan-text").chmod(0o755)
+    files = [b"a;b\n" * 200_000, b"", b"a" * 300_000 + b"\0" + b"a" * 300_000, b"1;2\n"]
+
+    async def walk() -> list[Opinion]:
+        scanner = hiring([tmp_path], lambda _: {})("text")
+        opinions = []
+        for number, content in enumerate(files):
+
+            async def read(offset: int, count: int, of: bytes = content) -> bytes:
+                return of[offset : offset + count]
+
+            about = {"id": str(number), "way": "scan", "name": "a.csv", "size": len(content), "sender": "partner"}
+            opinions.append(await scanner.scan(about, len(content), read, 30))
+        await scanner.close()
+        return opinions
+
+    clean = Opinion(Finding.CLEAN)
+    assert asyncio.run(walk()) == [clean, clean, Opinion(Finding.HOLD, "is no text"), clean]
+
+
 def test_each_line_of_json_is_one():
     lines = [line for language, text in SAMPLES if language == "json" for line in text.splitlines()]
-    assert len(lines) == 12
+    assert len(lines) == 14
     assert all(isinstance(json.loads(line), dict) for line in lines)
 
 

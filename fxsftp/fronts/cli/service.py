@@ -115,6 +115,7 @@ def _examined(clerk_: Clerk, settings: Settings) -> Iterator[Finding]:
             if jump := exchange.upkeep.doubt():
                 yield Finding(WRONG, "clock", f"it jumped {jump}; when it is right: fxsftp sweep --confirm-clock")
             yield from _ways(settings, exchange.notices.waiting_ways())
+            yield from _scanners(settings)
             yield from _shipments(exchange)
     except (FxError, OSError) as problem:
         yield Finding(WRONG, "registry", str(problem))
@@ -193,6 +194,17 @@ def _ways(settings: Settings, waiting: dict[str, int]) -> Iterator[Finding]:
             yield Finding(WRONG, way, f"{problem}{queue}")
         else:
             yield Finding(WELL, way, f"by the hook {way}-{name}{queue}")
+
+
+def _scanners(settings: Settings) -> Iterator[Finding]:
+    """Whether those who look at what leaves are there; what waits for one shows among what is held."""
+    for name in settings.scan.hooks:
+        try:
+            find("scan", name, settings.hook_folders)
+        except FxError as problem:
+            yield Finding(WRONG, "scan", f"{problem}; nothing leaves until this is mended")
+        else:
+            yield Finding(WELL, "scan", f"by the hook scan-{name}")
 
 
 def _shipments(exchange: Exchange) -> Iterator[Finding]:

@@ -20,7 +20,8 @@ from dataclasses import dataclass
 import asyncssh
 
 from fxsftp.domain import ids
-from fxsftp.domain.model import Kind
+from fxsftp.domain.lifecycle import BEFORE_DISPATCH, ShipmentState
+from fxsftp.domain.model import Kind, Shipment
 from fxsftp.errors import FxError, ShipmentUnknown
 from fxsftp.exchange.sent import Sent
 from fxsftp.fronts.desk import Desk
@@ -148,9 +149,17 @@ async def _send(call: CommandSession, words: list[str]) -> None:
     folder = " ".join(words).strip("/").removeprefix("outbox/") or None
     sent = await call.desk.ask_slowly(call.exchange.dispatch.send, call.user, folder, call.desk.now())
     for shipment in sent:
-        call.say(f"{shipment.id} sent to {shipment.recipient}" + (f": {shipment.subject}" if shipment.subject else ""))
+        call.say(_how_sent(shipment))
     if not sent:
         call.say("Nothing is waiting to be sent.")
+
+
+def _how_sent(shipment: Shipment) -> str:
+    if shipment.state is ShipmentState.HELD:
+        return f"{shipment.id} is held back: {shipment.reason}"
+    if shipment.state in BEFORE_DISPATCH:
+        return f"{shipment.id} is being checked; then it leaves for {shipment.recipient}"
+    return f"{shipment.id} sent to {shipment.recipient}" + (f": {shipment.subject}" if shipment.subject else "")
 
 
 async def _status(call: CommandSession, words: list[str]) -> None:

@@ -140,6 +140,20 @@ class Drops:
         )
         return [_shipment(row) for row in rows]
 
+    def held_by(self, cause: str) -> list[Shipment]:
+        """Those held for this cause, oldest first."""
+        rows = self._db.rows("SELECT * FROM shipments WHERE state = 'held' AND cause = ? ORDER BY made, id", (cause,))
+        return [_shipment(row) for row in rows]
+
+    def set_scanned(self, shipment: Shipment) -> bool:
+        """It was looked at, if nobody changed it since it was read.  Its revision stays: it is the same."""
+        return bool(
+            self._db.value(
+                "UPDATE shipments SET scanned = revision WHERE id = ? AND state = ? AND revision = ? RETURNING 1",
+                (shipment.id, shipment.state, shipment.revision),
+            )
+        )
+
     def step(self, shipment: Shipment, state: ShipmentState, now: float, cause: str = "", reason: str = "") -> bool:
         """Compare and set: to `state` if nobody changed the shipment since it was read."""
         return bool(
@@ -497,7 +511,9 @@ def _shipment(row: sqlite3.Row) -> Shipment:
         expires=row["expires"],
         ended=row["ended"],
         erased=row["erased"],
+        cause=row["cause"],
         reason=row["reason"],
+        scanned=row["scanned"],
     )
 
 

@@ -276,4 +276,10 @@ MIGRATIONS: Sequence[tuple[str, str]] = (
         ALTER TABLE users ADD COLUMN bounced_reason TEXT NOT NULL DEFAULT '';
         """,
     ),
+    (
+        "0007_scans",
+        """
+        ALTER TABLE shipments ADD COLUMN scanned INTEGER NOT NULL DEFAULT 0;
+        """,
+    ),
 )
