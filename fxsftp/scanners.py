@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fxsftp.carriers import Carrier, Rubbish, answer, discreet, find
-from fxsftp.domain.model import File
+from fxsftp.domain.model import File, Shipment
 from fxsftp.errors import Forged, FxError, HookUnusable, Missing
 from fxsftp.exchange.scanning import LARGE, Scan
 from fxsftp.fronts.desk import Desk
@@ -106,6 +106,7 @@ class Scanner(Carrier):
                 return await answering
         finally:
             answering.cancel()
+            answering.add_done_callback(_heard)  # what it came to is of no interest any more
 
     async def _pass(
         self, hook: asyncio.subprocess.Process, piece: bytes, answering: asyncio.Future[bytes], within: float
@@ -129,6 +130,11 @@ class Scanner(Carrier):
         finally:
             if taking and not taking.done():
                 taking.cancel()
+
+
+def _heard(answering: asyncio.Future[bytes]) -> None:
+    if not answering.cancelled():
+        answering.exception()
 
 
 # ---- all of them ---------------------------------------------------------------------------------
@@ -181,7 +187,7 @@ class Scanners:
             async with asyncio.TaskGroup() as looks:
                 while True:
                     for scans in await self._due():
-                        if self._places and self._may_begin(scans):
+                        if self._places and (not _is_large(scans) or self._large < self._for_large):
                             self._begin(looks, scans)
                     if not self._under_way and asyncio.get_running_loop().time() - self._worked > IDLE:
                         await _dismiss(self._places)
@@ -191,22 +197,20 @@ class Scanners:
 
     async def _due(self) -> Sequence[Sequence[Scan]]:
         """The smallest first: they are the quickest to be gone."""
+        now = asyncio.get_running_loop().time()
+        under_way = frozenset(self._under_way)
+        put_off = frozenset(which for which, each in self._put_off.items() if each.until > now)
+        self._put_off = {which: each for which, each in self._put_off.items() if each.until > now - LONGEST}
+
+        def waits(drop: Shipment) -> bool:
+            return drop.id in under_way or _which(drop) in put_off
+
         try:
-            found = await self._desk.ask(self._scanning.due, self._desk.now())
+            found = await self._desk.ask(self._scanning.due, self._desk.now(), without=waits)
         except Exception:
             log.exception("what is to be scanned is not known; it is asked again")
             return []
-        there = {_which(scan) for scans in found for scan in scans}
-        self._put_off = {which: put_off for which, put_off in self._put_off.items() if which in there}
         return sorted(found, key=lambda scans: sum(scan.size for scan in scans))
-
-    def _may_begin(self, scans: Sequence[Scan]) -> bool:
-        now = asyncio.get_running_loop().time()
-        if any(scan.drop.id in self._under_way for scan in scans):
-            return False
-        if any(now < self._put_off[_which(scan)].until for scan in scans if _which(scan) in self._put_off):
-            return False
-        return not _is_large(scans) or self._large < self._for_large
 
     def _begin(self, looks: asyncio.TaskGroup, scans: Sequence[Scan]) -> None:
         place = self._places.pop()
@@ -240,8 +244,7 @@ class Scanners:
                     return None  # it settles anew
                 try:
                     opinion = await self._ask(place, name, scan, file)
-                except (Missing, Forged) as damage:
-                    log.error("shipment %s: %s", scan.drop.id, damage)
+                except (Missing, Forged):
                     await self._record(self._scanning.unreadable, scan, file)
                     return None
                 match opinion.finding:
@@ -276,8 +279,9 @@ class Scanners:
 
     async def _unanswered(self, scan: Scan, name: str, opinion: Opinion) -> None:
         """It waits for its scanner; once that takes longer than people should wait unknowing, it is held."""
-        log.warning("shipment %s waits for the scanner %s: %s", scan.drop.id, name, opinion.reason)
         put_off = self._put(scan, broke=opinion.broke)
+        if put_off.times == 1:
+            log.warning("shipment %s waits for the scanner %s: %s", scan.drop.id, name, opinion.reason)
         if asyncio.get_running_loop().time() - put_off.since >= self._patience:
             why = opinion.reason.rstrip(".") or "it gave no reason"
             reason = f"the scanner {name} can't look at it now ({why}). It leaves by itself once that is mended"
@@ -285,7 +289,7 @@ class Scanners:
 
     def _put(self, scan: Scan, *, broke: bool) -> _PutOff:
         now = asyncio.get_running_loop().time()
-        put_off = self._put_off.setdefault(_which(scan), _PutOff(now))
+        put_off = self._put_off.setdefault(_which(scan.drop), _PutOff(now))
         wait = min(self._retry * 2**put_off.times, LONGEST) if broke else self._retry
         put_off.times += 1
         put_off.until = now + wait
@@ -318,10 +322,10 @@ async def _dismiss(places: Sequence[dict[str, Scanner]]) -> None:
         place.clear()
 
 
-def _which(scan: Scan) -> tuple[str, int]:
+def _which(drop: Shipment) -> tuple[str, int]:
     """The drop as it is now: what its sender has touched is looked at anew, and at once."""
-    return scan.drop.id, scan.drop.revision
+    return drop.id, drop.revision
 
 
 def _is_large(scans: Sequence[Scan]) -> bool:
-    return any(scan.size > LARGE for scan in scans)
+    return sum(scan.size for scan in scans) > LARGE

@@ -355,6 +355,23 @@ def test_one_drop_that_takes_long_holds_up_no_other(house: House, ann: Hand, wri
     looking.walk(then)
 
 
+def test_a_file_over_which_the_scanner_breaks_holds_up_no_other(house: House, ann: Hand, write, tmp_path: Path) -> None:
+    """Loose files for one recipient, which would have left together."""
+    write(ALL + 'if content == b"bomb": sys.exit(1)\nanswer("clean")')
+    ann.put(f"{TO_KARI}/bomb.zip", b"bomb")
+    house.settle()
+    looking = Looking(house, tmp_path, patience=3600, retry=3600)
+
+    async def then() -> None:
+        await looking.until(lambda: looking.scanners._put_off)
+        ann.put(f"{TO_KARI}/other.csv", b"1")
+        house.clock.turn(400)
+        await looking.until(looking.step)
+
+    looking.walk(then)
+    assert sorted(each.state.value for each in ann.drops()) == ["settling", "waiting"]
+
+
 def test_what_is_changed_while_it_is_looked_at_is_looked_at_again(
     house: House, ann: Hand, write, tmp_path: Path
 ) -> None:

@@ -83,6 +83,9 @@ class Dispatch:
         for drop in self._registry.drops.in_states(ShipmentState.DROPPING):
             if drop.progress + self._policy.hold <= now:
                 done += self.hold(drop, Held("stalled", self._stalled(drop)), now)
+        if not self._policy.scan:
+            for drop in self._registry.drops.held_by("scanner"):  # which is no more, and so nobody waits for it
+                self._drops.go_on(drop.id, now)
         ready = [drop for drop in self.settled(now) if self._may_leave(drop)]
         for together in leaving_together(ready, self._policy.max_files):
             try:

@@ -7,7 +7,7 @@ one that was changed meanwhile has another revision, settles anew, and is looked
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from fxsftp.domain import lifecycle
@@ -18,7 +18,7 @@ from fxsftp.exchange.dispatch import Dispatch, Held, damaged, leaving_together
 from fxsftp.exchange.holdings import Holdings
 from fxsftp.seal.stream import ReadAt
 
-LARGE = 256 << 20  # bytes; a drop of more is looked at by itself, so that no small one waits for it
+LARGE = 256 << 20  # bytes that are looked at together; a drop of more is by itself, so that no other waits for it
 TOLD = 20  # warnings in one receipt
 
 
@@ -44,19 +44,23 @@ class Scanning:
         self._bodies = bodies
         self._dispatch = dispatch
 
-    def due(self, now: float) -> list[list[Scan]]:
+    def due(self, now: float, *, without: Callable[[Shipment], bool] = lambda _: False) -> list[list[Scan]]:
         """What has settled and was not looked at, and what is held because nobody could look.
 
         Those that stand together here are to leave together, and so are looked at before any of them leaves.
         """
-        waiting = [drop for drop in self._dispatch.settled(now) if not drop.is_scanned]
-        found = []
+        waiting = [drop for drop in self._dispatch.settled(now) if not drop.is_scanned and not without(drop)]
+        found: list[list[Scan]] = []
         for together in leaving_together(waiting, self._holdings.policy.max_files):
-            scans = [self._scan(drop) for drop in together]
-            found += [[scan] for scan in scans if scan.size > LARGE]
-            found.append([scan for scan in scans if scan.size <= LARGE])
-        found += [[self._scan(drop)] for drop in self._registry.drops.held_by("scanner")]
-        return [scans for scans in found if scans]
+            size = LARGE + 1
+            for scan in sorted(map(self._scan, together), key=lambda scan: scan.size):
+                size += scan.size
+                if size > LARGE:
+                    found.append([])
+                    size = scan.size
+                found[-1].append(scan)
+        held = self._registry.drops.held_by("scanner")
+        return found + [[self._scan(drop)] for drop in held if not without(drop)]
 
     def _scan(self, drop: Shipment) -> Scan:
         sender = self._registry.people.by_id(drop.sender_id)

@@ -231,7 +231,15 @@ def _begun(ann: Hand) -> None:
     write(ann.open(f"{TO_KARI}/Ref/b.csv"), b"2")
 
 
-@pytest.mark.parametrize("change", [_again, _more, _renamed, _begun])
+def _resumed(ann: Hand) -> None:
+    write(ann.open(f"{TO_KARI}/Ref/a.csv", truncate=False), b"2", start=1)
+
+
+def _cut(ann: Hand) -> None:
+    ann.set(f"{TO_KARI}/Ref/a.csv", size=0)
+
+
+@pytest.mark.parametrize("change", [_again, _more, _renamed, _begun, _resumed, _cut])
 def test_what_was_changed_while_somebody_looked_is_looked_at_again(change, scanned: House, ann: Hand) -> None:
     ann.put(f"{TO_KARI}/Ref/a.csv", b"1")
     scanned.settle()
@@ -290,6 +298,16 @@ def test_no_small_file_waits_for_a_large_one(scanned: House, ann: Hand, kari: Ha
     assert sorted(len(scans) for scans in due(scanned)) == [1, 2]
 
 
+def test_many_that_are_large_together_are_looked_at_in_parts(scanned: House, ann: Hand, kari: Hand) -> None:
+    for name in ("a", "b", "c", "d"):
+        ann.put(f"{TO_KARI}/{name}", b"1")
+    scanned.settle()
+    rows = registry_of(scanned.exchange).drops
+    for drop in ann.drops():
+        rows.change_file(rows.of_shipment(drop.id)[0].id, size=LARGE // 2)
+    assert [len(scans) for scans in due(scanned)] == [2, 2]
+
+
 def test_two_processes_that_look_at_the_same_drop_let_it_leave_once(scanned: House, ann: Hand, kari: Hand) -> None:
     other = another_process(scanned)
     ann.put(f"{TO_KARI}/Ref/a.csv", b"1")
@@ -305,3 +323,12 @@ def test_two_processes_that_look_at_the_same_drop_let_it_leave_once(scanned: Hou
 def test_without_a_scanner_nothing_waits(house: House, ann: Hand, kari: Hand) -> None:
     ann.put(f"{TO_KARI}/Ref/a.csv", b"1")
     assert dispatched(house) == only(ann).id
+
+
+def test_what_waited_for_a_scanner_goes_on_when_there_is_to_be_none(scanned: House, ann: Hand, kari: Hand) -> None:
+    ann.put(f"{TO_KARI}/Ref/a.csv", b"1")
+    scanned.settle()
+    scanned.exchange.scanning.unanswered(scan_of(scanned), "down", scanned.clock())
+    with_policy(scanned, scan=())
+    assert scanned.settle(1) == []
+    assert dispatched(scanned) == only(ann).id
