@@ -77,6 +77,7 @@ class Templates:
         config = shipped.folder("config")
         self._institution = institution
         self._folders = [*folders, config / "templates"]
+        self._absent: set[str] = set()  # templates that were looked for in vain
         self._speech = {language: self._environment(language, config / "locale") for language in LANGUAGES}
 
     def render(self, kind: str, way: str, language: str, facts: Mapping[str, object]) -> Message:
@@ -103,6 +104,26 @@ class Templates:
 
     def _say(self, name: str, language: str, facts: Mapping[str, object]) -> str:
         speech = self._speech[spoken(language)]
+        if name in self._absent:
+            raise _NoTemplate(name, "there is none")
+        try:
+            return self._said(speech, name, facts)
+        except _NoTemplate:
+            if name.endswith(".html"):  # which there need not be; the others an operator may yet put there
+                self._absent.add(name)
+            raise
+        except BadTemplate:
+            self._forget()
+            raise
+
+    def _forget(self) -> None:
+        """What was read is read anew: somebody may have mended it."""
+        self._absent.clear()
+        for speech in self._speech.values():
+            if speech.cache is not None:
+                speech.cache.clear()
+
+    def _said(self, speech: ImmutableSandboxedEnvironment, name: str, facts: Mapping[str, object]) -> str:
         try:
             said = speech.get_template(name).render({fact: _plain(fact, value) for fact, value in facts.items()})
         except TemplateNotFound as error:
@@ -120,6 +141,7 @@ class Templates:
             autoescape=lambda name: bool(name and name.endswith(".html")),
             extensions=["jinja2.ext.i18n"],
             lstrip_blocks=True,
+            auto_reload=False,  # a look at three files for each mail costs as much as all of its words
         )
         words = _catalogue(language, catalogues)
         environment.policies["ext.i18n.trimmed"] = True

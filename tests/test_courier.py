@@ -153,6 +153,7 @@ class House:
         default_factory=lambda: Templates([], Institution("SSB", "help@ssb.example", "+47 21 09 00 00", "fx.example"))
     )
     crews: dict[str, Crew] = field(default_factory=dict)
+    return_path: Callable[[str], str] = lambda _: ""
 
     def hook(
         self, way: str, body: str = "answer('carried', reference='R1')", *, at_once: int = 1, rate: float = 0.0
@@ -179,7 +180,7 @@ class House:
     def courier(self) -> Courier:
         return Courier(
             self.notices, self.crews, self.templates, self.bell,
-            sender="exchange@ssb.example", clock=lambda: self.now, within=self.within,
+            sender="exchange@ssb.example", return_path=self.return_path, clock=lambda: self.now, within=self.within,
         )  # fmt: skip
 
     def walk(self, steps: Callable[[Courier], Awaitable[object]]) -> None:
@@ -318,6 +319,82 @@ def test_two_couriers_carry_each_notice_once(house):
 
     asyncio.run(run())
     assert sorted(kept["id"] for kept in house.kept("mail")) == sorted(notices)
+
+
+def test_as_many_are_with_hooks_at_a_time_as_the_way_allows_and_hooks_start_only_for_work(house):
+    """Each hook waits until a second one is at work too."""
+    both = "beside = settings['kept'] + '.' + str(os.getpid())\nopen(beside, 'w')\n"
+    both += "while len(__import__('glob').glob(settings['kept'] + '.*')) < 2: time.sleep(0.01)\nanswer('carried')"
+    house.hook("mail", both, at_once=2)
+    house.carry(*[house.notices.add("recalled", "mail") for _ in range(12)])
+    assert len({kept["pid"] for kept in house.kept("mail")}) == 2
+    house.hook("sms", at_once=4)
+    house.carry(house.notices.add("code", "sms", CODE))
+    assert len({kept["pid"] for kept in house.kept("sms")}) == 1
+
+
+def test_what_comes_back_together_is_recorded_together(house):
+    house.hook("mail", at_once=2)
+    house.carry(*[house.notices.add("recalled", "mail") for _ in range(40)])
+    assert house.notices.records < 40
+    assert house.notices.takes < 20
+
+
+def test_a_way_with_a_rate_goes_no_faster(house):
+    house.hook("mail", at_once=4, rate=20)
+    began = time.monotonic()
+    house.carry(*[house.notices.add("recalled", "mail") for _ in range(9)])
+    assert time.monotonic() - began >= 8 / 20
+
+
+def test_the_lease_of_what_takes_long_is_renewed(house, monkeypatch):
+    monkeypatch.setattr(courier_module, "RENEW", 0.02)
+    go = house.folder / "go"
+    house.hook("mail", f"while not os.path.exists({str(go)!r}): time.sleep(0.01)\nanswer('carried')")
+    notice = house.notices.add("recalled", "mail")
+
+    async def steps(_: Courier) -> None:
+        await until(lambda: house.notices.renewed[:2] == [notice] * 2)
+        go.touch()
+        await until(lambda: house.notices.rows[notice].state == "carried")
+
+    house.walk(steps)
+
+
+def test_what_a_hook_can_be_asked_is_asked_when_it_said_and_only_by_its_reference(house):
+    house.hook("sms", "answer('delivered') if 'ask' in message else answer('carried', reference='SM1', ask=20)")
+    notice = house.notices.add("code", "sms", CODE)
+
+    async def steps(_: Courier) -> None:
+        await until(lambda: house.notices.rows[notice].state == "carried")
+        house.now += 20
+        house.bell.ring()
+        await until(lambda: house.notices.rows[notice].state == "delivered")
+
+    house.walk(steps)
+    question = house.kept("sms")[1]
+    assert {name: question[name] for name in question if name != "pid"} == {
+        "id": notice, "way": "sms", "ask": "SM1", "attempt": 1,
+    }  # fmt: skip
+
+
+def test_an_event_for_a_program_has_facts_and_no_words(house):
+    house.hook("webhook")
+    event = house.notices.add("shipment.collected", "webhook", address="", language="", facts={"shipment": "7k3f-q2mp"})
+    house.carry(event)
+    (kept,) = house.kept("webhook")
+    assert {name: kept[name] for name in kept if name != "pid"} == {
+        "id": event, "way": "webhook", "type": "shipment.collected", "timestamp": "2026-11-18T11:06:40.000Z",
+        "data": {"shipment": "7k3f-q2mp"}, "attempt": 1,
+    }  # fmt: skip
+
+
+def test_a_mail_comes_back_to_an_address_of_its_own(house):
+    house.hook("mail")
+    house.return_path = lambda notice_id: f"bounces+{notice_id}@ssb.example"
+    notice = house.notices.add("recalled", "mail")
+    house.carry(notice)
+    assert house.kept("mail")[0]["return_path"] == f"bounces+{notice}@ssb.example"
 
 
 # ---- the bell and the waiting --------------------------------------------------------------------
@@ -460,6 +537,23 @@ def test_stopping_finishes_what_is_in_hand_takes_nothing_new_and_leaves_no_proce
     assert [house.notices.rows[notice].state for notice in (first, second)] == ["carried", "due"]
     assert not is_running(house.kept("mail")[0]["pid"])
     assert not house.bell.path.exists()
+
+
+def test_a_way_that_is_stopped_hands_out_no_more_and_says_why_once(house, caplog):
+    house.hook("mail", "answer('stop', reason='535 wrong password')")
+    house.hook("sms")
+    mails = [house.notices.add("recalled", "mail") for _ in range(8)]
+    sms = house.notices.add("code", "sms", CODE)
+
+    async def steps(_: Courier) -> None:
+        await until(lambda: house.notices.stopped and not house.notices.leases)
+        await until(lambda: house.notices.rows[sms].state == "carried")
+
+    with caplog.at_level(logging.INFO, "fxsftp"):
+        house.walk(steps)
+    assert len(house.kept("mail")) == 1
+    assert [(house.notices.rows[mail].state, house.notices.rows[mail].attempts) for mail in mails] == [("due", 0)] * 8
+    assert [said for said in caplog.messages if "stop" in said] == ["mail stops until it is mended: 535 wrong password"]
 
 
 # ---- what is logged ------------------------------------------------------------------------------

@@ -13,6 +13,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from fxsftp.errors import BadTimes
 
+WAYS = ("mail", "sms", "webhook")  # all there are; the first two lead to people
+
 
 @dataclass(frozen=True, slots=True)
 class Sort:

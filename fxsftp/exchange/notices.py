@@ -21,9 +21,9 @@ from fxsftp import seal
 from fxsftp.domain import addresses, lifecycle, places
 from fxsftp.domain import notices as domain
 from fxsftp.domain.addresses import hint
-from fxsftp.domain.model import Delivery, File, LockKind, Notice, Shipment, User
+from fxsftp.domain.model import Delivery, File, Kind, LockKind, Notice, Shipment, User
 from fxsftp.domain.notices import SORTS
-from fxsftp.errors import Conflict, NoticeOver, NoticeUnknown, ShipmentUnknown, WrongState
+from fxsftp.errors import Conflict, Forbidden, NoticeOver, NoticeUnknown, ShipmentUnknown, WrongState
 from fxsftp.exchange.events import WAY as WEBHOOK
 from fxsftp.exchange.events import Events
 from fxsftp.exchange.holdings import Holdings
@@ -481,14 +481,21 @@ class Notices:
     def resend(self, shipment_id: str, user_email: str, now: float, *, phone: str | None = None, who: str) -> Notice:
         """The same code goes to a recipient's phone again; to `phone`, for this shipment only, if that is given.
 
-        Whoever asks has seen that `who` may: the sender of the shipment, or an admin.  Raises ShipmentUnknown,
-        BadPhone, Conflict, or WrongState when the code is erased: it was delivered, or is older than it may be.
+        `who` is the sender of the shipment or "admin"; of senders only members, whose word a first phone number is, may
+        give another one.  Raises ShipmentUnknown, also for another's; Forbidden, BadPhone, Conflict; or WrongState when
+        the code is erased: it was delivered, or is older than it may be.
         """
         shipment = self._registry.drops.find(shipment_id)
         found = self._registry.people.by_email(user_email.strip().casefold())
         delivery = self._registry.deliveries.for_user(found.id, shipment_id) if found else None
         if shipment is None or found is None or delivery is None:
             raise ShipmentUnknown(shipment_id)
+        if who != "admin":
+            sender = self._registry.people.by_id(shipment.sender_id)
+            if sender is None or sender.email != who:
+                raise ShipmentUnknown(shipment_id)
+            if phone and sender.kind is not Kind.MEMBER:
+                raise Forbidden("another phone number is for members of the institution to give; ask the operator")
         if delivery.lock is not LockKind.CODE or delivery.state in lifecycle.DONE:
             raise WrongState(shipment_id, f"{delivery.state}, locked by {delivery.lock}", "opened by a new SMS")
         if self._holdings.secrets.code(delivery.id) is None:
@@ -523,7 +530,7 @@ class Notices:
         if notice.kind == "code" and (notice.delivery_id is None or not self._has_code(notice.delivery_id)):
             raise NoticeOver(notice_id, f"{notice.state}, and its code erased", "tried again")
         user = self._registry.people.by_id(notice.user_id) if notice.user_id is not None else None
-        address = (user.phone if notice.way == "sms" else user.email) if user and notice.way in WAYS else None
+        address = (user.phone if notice.way == "sms" else user.email) if user else None
         with self._registry.atomic():
             self._registry.notices.due_again(notice_id, address or notice.address, now)
             told = f"{notice.way} {notice.kind}"
@@ -572,7 +579,6 @@ class Notices:
         return found
 
 
-WAYS = ("mail", "sms")  # those that lead to a person
 NO_BOUNCE: dict[str, str | None] = {"bounced": None, "bounced_way": None, "bounced_reason": ""}
 
 

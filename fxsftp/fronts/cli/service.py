@@ -114,7 +114,7 @@ def _examined(clerk_: Clerk, settings: Settings) -> Iterator[Finding]:
             yield Finding(WELL, "registry", f"opens; {clerk.counted(len(exchange.people.users()), 'user')}")
             if jump := exchange.upkeep.doubt():
                 yield Finding(WRONG, "clock", f"it jumped {jump}; when it is right: fxsftp sweep --confirm-clock")
-            yield from _ways(settings, exchange.notices.waiting_ways())
+            yield from _ways(settings, exchange)
             yield from _scanners(settings)
             yield from _shipments(exchange)
     except (FxError, OSError) as problem:
@@ -177,7 +177,8 @@ def _disk(settings: Settings) -> Finding:
     return Finding(WRONG if usage.free < LITTLE else WELL, "disk", said)
 
 
-def _ways(settings: Settings, waiting: dict[str, int]) -> Iterator[Finding]:
+def _ways(settings: Settings, exchange: Exchange) -> Iterator[Finding]:
+    waiting = exchange.notices.waiting_ways()
     ways = [("mail", settings.notify.mail), ("sms", settings.notify.sms)]
     if settings.notify.webhook or waiting.get("webhook"):  # nobody misses one that was never set
         ways.append(("webhook", settings.notify.webhook))
@@ -192,6 +193,9 @@ def _ways(settings: Settings, waiting: dict[str, int]) -> Iterator[Finding]:
             find(way, name, settings.hook_folders)
         except FxError as problem:
             yield Finding(WRONG, way, f"{problem}{queue}")
+            continue
+        if stop := exchange.notices.stopped(way):
+            yield Finding(WRONG, way, f"stopped since {clerk.when(stop.since)}: {stop.reason}{queue}")
         else:
             yield Finding(WELL, way, f"by the hook {way}-{name}{queue}")
 
@@ -213,7 +217,7 @@ def _shipments(exchange: Exchange) -> Iterator[Finding]:
         yield Finding(WAITS, "held", f"{sent.shipment.id} from {sent.sender}: {sent.shipment.reason}")
     if not held:
         yield Finding(WELL, "held", "no shipment is held")
-    failed = len(exchange.notices.list("failed"))
+    failed = exchange.notices.count("failed")
     if failed:
         said = f"{clerk.counted(failed, 'notice')} could not be delivered: fxsftp notice list --state failed"
         yield Finding(WAITS, "notices", said)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import click
+from rich.text import Text
 
 from fxsftp.domain import addresses, policy
 from fxsftp.domain.model import Key, Kind, LockKind, Route, User
@@ -139,6 +140,12 @@ def facts(found: User, keys: list[Key]) -> dict[str, object]:
             {"pattern": route.pattern, "recipient": route.recipient, "subject": route.subject} for route in found.routes
         ],
         "quota": found.quota,
+        "timezone": found.timezone,
+        "quiet": found.quiet,
+        "digest": found.digest,
+        "has_phrase": found.phrase is not None,
+        "bounced": clerk.iso(found.bounce.at) if found.bounce else None,
+        "bounce": f"{found.bounce.way}: {found.bounce.reason}" if found.bounce else None,
         "has_password": found.has_password,
         "added": clerk.iso(found.made),
         "seen": clerk.iso(found.seen),
@@ -179,6 +186,11 @@ def show(clerk_: Clerk, email: str, as_json: bool) -> None:
                 ("Loose files go to", found.default_recipient),
                 *(("Route", _shown(route)) for route in found.routes),
                 ("Groups", ", ".join(groups)),
+                ("Time zone", found.timezone),
+                ("No SMS", found.quiet),
+                ("One mail a day", found.digest),
+                ("Phrase in mails", "yes" if found.phrase else ""),
+                ("Not reached", _bounced(found)),
                 ("Room in use", f"{clerk.amount(used)} of {clerk.amount(quota)}"),
                 ("Password", "yes" if found.has_password else "no"),
                 ("Added", clerk.when(found.made)),
@@ -187,6 +199,13 @@ def show(clerk_: Clerk, email: str, as_json: bool) -> None:
             )
         )
     )
+
+
+def _bounced(found: User) -> Text | None:
+    if not found.bounce:
+        return None
+    text = f"{clerk.when(found.bounce.at)} by {found.bounce.way}: {found.bounce.reason}"
+    return Text(clerk.plain(text), "bold red")
 
 
 def _shown(route: Route) -> str:
@@ -207,7 +226,7 @@ def disable(clerk_: Clerk, email: str) -> None:
 @click.argument("email")
 @pass_clerk
 def enable(clerk_: Clerk, email: str) -> None:
-    """Let a disabled user in again."""
+    """Let a disabled user in again; of one who is not, forget that an address could not be reached."""
     with clerk_.exchange() as exchange:
         found = exchange.people.enable(email, clerk_.now)
     say(f"{found.email} enabled")
@@ -268,6 +287,10 @@ def _first_line() -> str:
     help="Where such files in outbox/ itself go; repeatable, and replaces all there were; '' for none.",
 )
 @click.option("--quota", metavar="SIZE", help="Room for their shipments, like '10 GiB'; 'policy' for the usual.")
+@click.option("--timezone", metavar="ZONE", help="Like Europe/Oslo, for the next two; '' for the exchange's.")
+@click.option("--quiet", metavar="HH:MM-HH:MM", help="Hours in which no SMS comes; '' for none.")
+@click.option("--digest", metavar="HH:MM", help="When a day's mails come as one; '' for each at once.")
+@click.option("--phrase", metavar="WORDS", help="Theirs, shown in each mail so that they know us by it; '' for none.")
 @pass_clerk
 def change(
     clerk_: Clerk,
@@ -279,8 +302,12 @@ def change(
     default_recipient: str | None,
     routes: tuple[str, ...],
     quota: str | None,
+    timezone: str | None,
+    quiet: str | None,
+    digest: str | None,
+    phrase: str | None,
 ) -> None:
-    """Change what is known of a user.  A new phone number is told to them."""
+    """Change what is known of a user.  A new phone number or way of opening is told to them, also by the old phone."""
     wishes: dict[str, object] = {
         "phone": phone,
         "language": language,
@@ -289,6 +316,10 @@ def change(
         "default_recipient": default_recipient,
         "routes": [_route(text) for text in routes if text] if routes else None,
         "quota": _quota(quota),
+        "timezone": timezone,
+        "quiet": quiet,
+        "digest": digest,
+        "phrase": phrase,
     }
     wishes = {wish: value for wish, value in wishes.items() if value is not None}
     if not wishes:

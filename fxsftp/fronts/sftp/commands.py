@@ -20,8 +20,9 @@ from dataclasses import dataclass
 import asyncssh
 
 from fxsftp.domain import ids
+from fxsftp.domain.addresses import hint
 from fxsftp.domain.lifecycle import BEFORE_DISPATCH, ShipmentState
-from fxsftp.domain.model import Kind, Shipment
+from fxsftp.domain.model import Kind, Notice, Shipment
 from fxsftp.errors import FxError, ShipmentUnknown
 from fxsftp.exchange.sent import Sent
 from fxsftp.fronts.desk import Desk
@@ -211,6 +212,18 @@ async def _recall(call: CommandSession, words: list[str]) -> None:
     call.say(said)
 
 
+async def _resend(call: CommandSession, words: list[str]) -> None:
+    shipment, recipient, phone = _shipment(words[0]), words[1], words[2] if len(words) > 2 else None
+    again = await call.desk.ask(_code_again, call, shipment, recipient, phone)
+    call.say(f"The same code for {shipment} goes to {recipient} again, to the phone {hint(again.address)}")
+
+
+def _code_again(call: CommandSession, shipment: str, recipient: str, phone: str | None) -> Notice:
+    """Runs at the desk."""
+    now, who = call.desk.now(), call.user.email
+    return call.exchange.notices.resend(shipment, recipient, now, phone=phone, who=who)
+
+
 async def _invite(call: CommandSession, words: list[str]) -> None:
     invited = await call.desk.ask(call.exchange.people.invite, call.user, words[0], words[1], call.desk.now())
     call.say(f"{invited.email} is invited. What you send is held until they have registered.")
@@ -280,6 +293,7 @@ VERBS: Mapping[str, Verb] = {
         ),
         Verb("status", "[ID]", 0, 1, "shows what became of your shipments, or of one", _status),
         Verb("open", "ID", 1, 1, "opens a locked shipment; asks for the code from the SMS", _open),
+        Verb("resend", "ID RECIPIENT [PHONE]", 2, 3, "sends the same code again, if its SMS was lost", _resend),
         Verb("recall", "ID", 1, 1, "takes a shipment back, and says what was read already", _recall),
         Verb("invite", "EMAIL PHONE", 2, 2, "invites someone to whom you want to send", _invite, for_members=True),
         Verb("keys", "", 0, 0, "shows your public keys", _keys),

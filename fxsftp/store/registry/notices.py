@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 
 from fxsftp.domain.model import Notice
+from fxsftp.domain.notices import WAYS
 from fxsftp.store.registry.engine import Engine
 
 # Statements whose plans a test looks at.
@@ -45,7 +46,10 @@ FINISH = (
 NEXT_DUE = "SELECT MIN(due) FROM notices WHERE state = 'due' AND lease IS NULL AND way = ?"
 NEXT_QUESTION = "SELECT MIN(ask_due) FROM notices WHERE ask_due IS NOT NULL AND lease IS NULL AND way = ?"
 NEXT_LAPSE = "SELECT MIN(leased_until) FROM notices WHERE lease IS NOT NULL AND way = ?"
-WAITING = "SELECT way, COUNT(*) AS n FROM notices WHERE state = 'due' AND lease IS NULL GROUP BY way"
+# The ways are named so that the index of what is due is the one to take: it begins with the way.
+WAITING = (
+    "SELECT way, COUNT(*) AS n FROM notices WHERE way IN (?, ?, ?) AND state = 'due' AND lease IS NULL GROUP BY way"
+)
 ENVELOPE = "SELECT * FROM notices WHERE envelope = ? ORDER BY due, id"
 BY_REFERENCE = "SELECT * FROM notices WHERE reference = ? AND way = ? ORDER BY made, id"
 NEWEST = "SELECT * FROM notices ORDER BY made DESC, id DESC LIMIT ?"
@@ -226,8 +230,8 @@ class Notices:
         return min((float(time) for time in times if time is not None), default=None)
 
     def waiting(self) -> dict[str, int]:
-        """How many are due, by way."""
-        return {row["way"]: row["n"] for row in self._db.rows(WAITING)}
+        """How many are due and in nobody's hand, by way."""
+        return {row["way"]: row["n"] for row in self._db.rows(WAITING, WAYS)}
 
 
 def _by_due(notice: Notice) -> tuple[float, str]:

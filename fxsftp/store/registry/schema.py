@@ -257,7 +257,7 @@ MIGRATIONS: Sequence[tuple[str, str]] = (
             FROM notices;
         DROP TABLE notices;
         ALTER TABLE notices_new RENAME TO notices;
-        CREATE INDEX notices_due ON notices (way, due, id) WHERE state = 'due' AND lease IS NULL;
+        CREATE INDEX notices_due ON notices (way, due, id, state, lease) WHERE state = 'due' AND lease IS NULL;
         CREATE INDEX notices_leased ON notices (way, leased_until) WHERE lease IS NOT NULL;
         CREATE INDEX notices_ask ON notices (way, ask_due, id) WHERE ask_due IS NOT NULL AND lease IS NULL;
         CREATE INDEX notices_shipment ON notices (shipment_id);

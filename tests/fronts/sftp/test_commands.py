@@ -111,6 +111,19 @@ def test_recall_says_what_was_read(door: Door) -> None:
     assert (status, "recalled" in complaint) == (1, True)
 
 
+def test_a_sender_has_the_same_code_sent_again_and_status_says_what_became_of_it(door: Door) -> None:
+    shipment = door.deliver(KARI, ANN, b"x")
+    status, said, _ = door.command(KARI, f"resend {shipment} {ANN} +4791111119")
+    assert (status, said) == (0, f"The same code for {shipment} goes to {ANN} again, to the phone …19\n")
+    assert door.command(ANN, f"resend {shipment} {ANN}")[0] == 1
+    notices, now = door.exchange.notices, door.house.clock()
+    code = next(each for each in notices.list("due") if each.kind == "code")
+    notices.undelivered(code.id, way="sms", reason="the phone is off", hard=False, now=now)
+    told = door.command(KARI, f"status {shipment}")[1]
+    assert f"{ANN}  SMS: failed (the phone is off)" in told
+    assert "+47" not in told
+
+
 def test_members_invite_and_partners_do_not_know_that_one_can(door: Door) -> None:
     status, said, _ = door.command(KARI, f"invite {BOB} +4790000001")
     assert (status, BOB in said) == (0, True)
