@@ -138,7 +138,7 @@ def test_notices_are_listed_and_shown_and_hold_no_code(people: Admin) -> None:
         ("mail", "arrived", shipment),
         ("sms", "code", shipment),
     }
-    assert " ".join(found[0]) == "id what way to language shipment state reason reference attempts made due facts"
+    assert " ".join(found[0]) == "id what way to language shipment state reason reference attempts made due done facts"
     code = people.house.code(shipment, people.house.exchange.people.find(ANN))
     for each in found:
         shown = people.does("notice", "show", each["id"])
