@@ -105,7 +105,7 @@ def _startups(value: object) -> object:
     """`start:percent:full` as three numbers."""
     parts = value.split(":") if isinstance(value, str) else []
     if len(parts) != 3 or not all(part.isascii() and part.isdigit() for part in parts):
-        raise ValueError("write it like '10:30:100'")
+        raise ValueError("write it like '30:30:100'")
     start, percent, full = map(int, parts)
     if not 1 <= start <= full or percent > 100:
         raise ValueError("the first number is 1 at least and the last at most; the second is percent")
@@ -214,7 +214,7 @@ class Sftp(Section):
     address: str = "sftp.example.org"
     max_sessions: Count = 1000
     max_sessions_per_user: Count = 12
-    max_startups: Startups = (10, 30, 100)
+    max_startups: Startups = (30, 30, 100)
     max_rate: Rate = 15.0
     algorithms: Literal["modern", "compat"] = "modern"
     login_time: Seconds = 20.0

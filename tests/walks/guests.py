@@ -167,7 +167,9 @@ class Guest:
         """Who we are, and whom we take for the exchange."""
         known = self.home / "known_hosts"
         host_key = (self._exchange.folder / "ssh_host_ed25519_key.pub").read_text()
-        known.write_text(f"[127.0.0.1]:{self._exchange.port} {host_key}")
+        line = f"[127.0.0.1]:{self._exchange.port} {host_key}"
+        if not known.exists() or known.read_text() != line:  # another client of ours may be reading it
+            known.write_text(line)
         said = {
             "UserKnownHostsFile": known,
             "GlobalKnownHostsFile": "/dev/null",

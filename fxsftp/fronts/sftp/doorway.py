@@ -32,7 +32,7 @@ Stranger = TypeVar("Stranger", bound=Hashable)
 class Startups:
     """`start:rate:full`, as OpenSSH's MaxStartups: from `start` strangers on, `rate` percent are turned away."""
 
-    start: int = 10
+    start: int = 30
     rate: int = 30
     full: int = 100
 
