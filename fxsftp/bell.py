@@ -35,6 +35,9 @@ class Bell:
 
     def hang(self) -> None:
         """Puts the bell up, in place of one that a killed process may have left."""
+        if self._hung:
+            self._hung.close()
+            self._hung = None
         self.path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
         self.path.unlink(missing_ok=True)
         hung = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
@@ -47,6 +50,15 @@ class Bell:
             hung.close()
             raise
         self._hung = hung
+
+    def see_to(self) -> None:
+        """Puts the bell up again where nobody is behind it any more: another courier that had hung its own has died."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as hand:
+            try:
+                with _short(self.path) as path:
+                    hand.connect(path)
+            except (ConnectionRefusedError, FileNotFoundError):
+                self.hang()
 
     async def wait(self, within: float) -> bool:
         """True once it was rung, however often; False after `within` seconds without a ring."""

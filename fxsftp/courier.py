@@ -112,6 +112,8 @@ class Courier:
             if await self._bell.wait(POLL):
                 for round_ in self._rounds.values():
                     round_.wake()
+            else:
+                self._bell.see_to()
 
     async def _tell_what_waits(self) -> None:
         try:

@@ -72,3 +72,17 @@ def test_a_folder_too_deep_for_a_sockets_name_is_no_trouble(tmp_path):
     assert wait(bell, LONG)
     bell.take_down()
     assert not bell.path.exists()
+
+
+def test_who_lives_takes_the_place_of_one_who_has_died_and_of_nobody_else(bell):
+    second = Bell(bell.path)
+    second.hang()
+    bell.see_to()
+    bell.ring()
+    assert wait(second, LONG), "it was the second's, and stays so"
+    assert second._hung
+    second._hung.close()  # as a kill leaves it: the path is there, and nobody behind it
+    second._hung = None
+    bell.see_to()
+    bell.ring()
+    assert wait(bell, LONG)
