@@ -289,7 +289,7 @@ class _Round:
             await self._write_down([outcome for outcome, _ in back])
             for _, recorded in back:
                 recorded.set_result(None)
-            if any(outcome.became != "carried" for outcome, _ in back):
+            if any(outcome.became != "carried" or outcome.ask is not None for outcome, _ in back):
                 self._woken.set()  # there are new due times
 
     async def _write_down(self, outcomes: Sequence[Outcome]) -> None:
