@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -141,7 +142,7 @@ class _Round:
     clock: Callable[[], float]
     within: float
     stopping: asyncio.Event
-    _lease: str = field(default_factory=lambda: secrets.token_hex(8))
+    _lease: str = field(default_factory=lambda: f"{os.getpid()}-{secrets.token_hex(8)}")  # says whose it is
     _free: asyncio.LifoQueue[Carrier] = field(default_factory=asyncio.LifoQueue)  # so that few do, where few will
     _hand: dict[str, Errand] = field(default_factory=dict)
     _back: list[tuple[Outcome, asyncio.Future[None]]] = field(default_factory=list)
