@@ -474,7 +474,7 @@ def test_what_failed_is_tried_again_by_a_persons_word_to_where_its_reader_is_now
     record(courier, house, first, "failed", reason="no such number")
     house.exchange.people.change(ANN, house.clock(), phone=OTHER)
     again = house.exchange.notices.retry(first.notice.id, house.clock())
-    assert (again.state, again.address, again.attempts, again.reason) == ("due", OTHER, 0, "")
+    assert (again.state, again.address, again.attempts, again.reason) == ("due", OTHER, 1, "")
     errand = next(errand for errand in take(courier, house, "sms") if errand.kind == "code")
     assert errand.code == first.code
     record(courier, house, errand, "carried", reference="SM1")

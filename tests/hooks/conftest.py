@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from email.parser import BytesParser
@@ -227,17 +228,19 @@ class Twilio:
     """What the stand-in was sent, and how it shall answer."""
 
     url: str = ""
+    ca_file: str = ""  # the authority that vouches for it
     calls: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)  # path, Authorization, form
     headers: list[dict[str, str]] = field(default_factory=list)
     bodies: list[str] = field(default_factory=list)
     answer: tuple[int, object] = (201, {"sid": "SM0123456789abcdef", "status": "queued", "error_code": None})
     asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)  # path, query
     tells: tuple[int, object] = (200, {"messages": []})  # to a GET
-    hang: threading.Event | None = None
+    hang: threading.Event | None = None  # it takes what it is sent, and says nothing until this is set
 
 
-@pytest.fixture
-def twilio() -> Iterator[Twilio]:
+@contextmanager
+def standing_in(context: ssl.SSLContext | None = None) -> Iterator[Twilio]:
+    """One that listens on loopback, by HTTPS where it is given a certificate."""
     standing = Twilio()
 
     class Handler(BaseHTTPRequestHandler):
@@ -270,15 +273,36 @@ def twilio() -> Iterator[Twilio]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    standing.url = f"http://127.0.0.1:{server.server_port}"
+    if context:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    standing.url = f"{'https://localhost' if context else 'http://127.0.0.1'}:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
-    yield standing
-    if standing.hang:
-        standing.hang.set()
-    server.shutdown()
-    server.server_close()
-    thread.join(10)
+    try:
+        yield standing
+    finally:
+        if standing.hang:
+            standing.hang.set()
+        server.shutdown()
+        server.server_close()
+        thread.join(10)
+
+
+@pytest.fixture
+def twilio(authority: trustme.CA, ca_file: str) -> Iterator[Twilio]:
+    """By HTTPS, as the real one."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    with standing_in(context) as standing:
+        standing.ca_file = ca_file
+        yield standing
+
+
+@pytest.fixture
+def gateway() -> Iterator[Twilio]:
+    """Any HTTP server, on this very machine."""
+    with standing_in() as standing:
+        yield standing
 
 
 def until(claim: Callable[[], object], seconds: float = 10) -> bool:

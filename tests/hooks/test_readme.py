@@ -16,7 +16,7 @@ README = (shipped.folder("hooks") / "README.md").read_text(encoding="utf-8")
 SAMPLES = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
 
 
-def test_the_example_carries_an_sms_through_a_gateway(tmp_path, twilio):
+def test_the_example_carries_an_sms_through_a_gateway(tmp_path, gateway):
     """The example as it stands, found by its name and spoken to by a carrier; the gateway is any HTTP server."""
     (example,) = [text for language, text in SAMPLES if language == "python" and "urllib" in text]
     program = tmp_path / "sms-gateway"
@@ -24,10 +24,10 @@ def test_the_example_carries_an_sms_through_a_gateway(tmp_path, twilio):
     program.chmod(0o755)
 
     async def walk() -> list[Verdict]:
-        carrier = Carrier(find("sms", "gateway", [tmp_path]), {"url": twilio.url + "/send"})
+        carrier = Carrier(find("sms", "gateway", [tmp_path]), {"url": gateway.url + "/send"})
         verdicts = []
         for status, said in ((200, {"id": "G1"}), (422, {}), (503, {})):
-            twilio.answer = (status, said)
+            gateway.answer = (status, said)
             verdicts.append(await carrier.carry({"id": "n-1", "to": "+4790000000", "text": "…"}, 30))
         await carrier.close()
         return verdicts

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import signal
 import socket
+import ssl
 import sys
 import threading
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from email.utils import format_datetime
 import pytest
 
 from fxsftp import shipped
+from tests.hooks.conftest import standing_in
 
 CODE = "7k3f-q2mp-0abc-defg"
 SMS = {"id": "n-1", "way": "sms", "to": "+4790000000", "text": f"SSB: The code is {CODE}.", "attempt": 1}
@@ -25,6 +27,7 @@ def settings(twilio):
         "auth_token": "sesame",
         "from": "SSB",
         "base_url": twilio.url,
+        "ca_file": twilio.ca_file,
         "timeout": 10,
         "institution": "SSB",
         "demo": False,
@@ -115,12 +118,41 @@ def test_no_answer_in_time_means_later(settings, twilio, start):
 def test_no_connection_means_later(settings, start):
     with socket.create_server(("127.0.0.1", 0)) as gone:
         port = gone.getsockname()[1]
-    answer = start("sms-twilio", settings | {"base_url": f"http://127.0.0.1:{port}"}).carry(SMS)
+    answer = start("sms-twilio", settings | {"base_url": f"https://localhost:{port}"}).carry(SMS)
     assert (answer["verdict"], answer["reason"]) == ("later", "no connection to Twilio")
 
 
+def test_whoever_has_no_certificate_for_the_name_hears_nothing(settings, twilio, authority, start):
+    """Of an authority that is not trusted, or for another name: all stops, and nothing was said."""
+    said = ("stop", "Twilio's certificate can't be trusted: look at base_url, ca_file and proxy")
+    answer = start("sms-twilio", settings | {"ca_file": ""}).carry(SMS)
+    assert (answer["verdict"], answer["reason"]) == said
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("api.other.example").configure_cert(context)
+    with standing_in(context) as other:
+        hook = start("sms-twilio", settings | {"base_url": other.url})
+        for asks in ({}, {"attempt": 2}, {"ask": "SM9"}):
+            answer = hook.carry(SMS | asks)
+            assert (answer["verdict"], answer["reason"]) == said
+    assert twilio.calls == twilio.asked == other.calls == other.asked == []
+
+
+def test_a_code_travels_in_clear_on_this_very_machine_only(settings, gateway, start):
+    assert start("sms-twilio", settings | {"base_url": gateway.url}).carry(SMS)["verdict"] == "carried"
+    for url in ("http://192.0.2.1", "http://127.0.0.1.example", "http://localhost@192.0.2.1", "ftp://192.0.2.1", "x"):
+        answer = start("sms-twilio", settings | {"base_url": url}).carry(SMS)
+        assert (answer["verdict"], "https://" in answer["reason"]) == ("stop", True)
+
+
 @pytest.mark.parametrize(
-    "lacking", [{"account_sid": ""}, {"auth_token": ""}, {"from": ""}, {"base_url": "http://sms.example"}]
+    "lacking",
+    [
+        {"account_sid": ""},
+        {"auth_token": ""},
+        {"from": ""},
+        {"base_url": "http://sms.example"},
+        {"ca_file": "/nowhere.pem"},
+    ],
 )
 def test_settings_that_can_not_work_are_said_in_the_reason(lacking, settings, start):
     answer = start("sms-twilio", settings | lacking).carry(SMS)

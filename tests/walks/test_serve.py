@@ -117,6 +117,7 @@ def test_mail_goes_by_smtp_with_starttls_and_log_in_and_the_code_by_twilio(
         auth_token_file = "twilio-token"
         from = "+15005550006"
         base_url = "{twilio.url}"
+        ca_file = "{twilio.ca_file}"
         """
     )
     served.env |= {"FXSFTP_NOTIFY__MAIL": "smtp", "FXSFTP_NOTIFY__SMS": "twilio"}

@@ -179,9 +179,11 @@ class Notices:
         )
 
     def due_again(self, notice_id: str, address: str, now: float) -> None:
-        """As when it was new, to where its reader is reached today."""
+        """As when it was new, to where its reader is reached today; but a hook hears that it is no first attempt, for
+        what was put off may have arrived all the same."""
         self._db.execute(
-            "UPDATE notices SET state = 'due', address = ?, due = ?, begun = NULL, done = NULL, attempts = 0,"
+            "UPDATE notices SET state = 'due', address = ?, due = ?, begun = NULL, done = NULL,"
+            " attempts = MIN(attempts, 1),"
             " asked = 0, ask_due = NULL, reason = '', reference = '', envelope = NULL, digest = 0,"
             " lease = NULL, leased_until = NULL WHERE id = ?",
             (address, now, notice_id),
