@@ -102,10 +102,14 @@ class Post:
     to_sender: list[str] = field(default_factory=list)  # for the next ones; then all are welcome
     to_recipient: dict[str, str] = field(default_factory=dict)
     to_data: str = "250 OK"
+    drops: bool = False  # the line, once a mail is taken, instead of saying so
+    waits: float = 0.0  # seconds before any answer …
+    lingers: float = 0.0  # … and before the one that says that a mail is taken
 
     # aiosmtpd's names
     async def handle_MAIL(self, server: Any, session: Any, envelope: Any, address: str, options: list[str]) -> str:
         answer = self.to_sender.pop(0) if self.to_sender else "250 OK"
+        await asyncio.sleep(self.waits)
         if answer == "hang up":
             server.transport.abort()
         if answer.startswith("250"):
@@ -117,6 +121,7 @@ class Post:
     async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:
         self.callers.add(session.peer)
         answer = self.to_recipient.get(address, "250 OK")
+        await asyncio.sleep(self.waits)
         if answer.startswith("250"):
             envelope.rcpt_tos.append(address)
         return answer
@@ -126,8 +131,9 @@ class Post:
             mail = BytesParser(EmailMessage, policy=MAIL).parsebytes(envelope.content)
             self.mails.append((envelope.mail_from, envelope.rcpt_tos, mail))
             self.contents.append(envelope.content)
-        if self.to_data == "hang up":
+        if self.drops:
             server.transport.abort()
+        await asyncio.sleep(self.waits + self.lingers)
         return self.to_data
 
     def authenticate(self, server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> AuthResult:
@@ -172,14 +178,17 @@ def ca_file(authority: trustme.CA, tmp_path: Path) -> str:
 
 @pytest.fixture
 def post_office(authority: trustme.CA) -> Iterator[Callable[..., Post]]:
-    """Opens a mail server on a port of its own: post_office("starttls" | "tls" | "none", log_in=True)."""
+    """Opens a mail server on a port of its own: post_office("starttls" | "tls" | "none", log_in=True).
+
+    `name` is the one in its certificate.
+    """
     closers: list[Callable[[], None]] = []
 
-    def open_one(security: str, *, log_in: bool = False, dsn: bool = False) -> Post:
+    def open_one(security: str, *, log_in: bool = False, dsn: bool = False, name: str = "localhost") -> Post:
         post = ReportingPost() if dsn else Post()
         protocol = functools.partial(WithReports if dsn else SMTP, post)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert("localhost").configure_cert(context)
+        authority.issue_cert(name).configure_cert(context)
         options: dict[str, Any] = {"hostname": "post.example", "enable_SMTPUTF8": False}
         if security == "starttls":
             options |= {"tls_context": context, "require_starttls": True}

@@ -75,12 +75,11 @@ def test_one_connection_serves_until_it_is_dropped(settings, post_office, start)
     for number in range(3):
         assert hook.carry(MAIL | {"id": f"n-{number}"})["verdict"] == "carried"
     assert len(post.callers) == 1
-    post.to_data = "hang up"
-    assert hook.carry(MAIL)["verdict"] == "later"  # it may have been taken
-    post.to_data = "250 OK"
+    post.drops = True
+    assert hook.carry(MAIL)["verdict"] == "later"
+    post.drops = False
     assert hook.carry(MAIL)["verdict"] == "carried"
     assert len(post.callers) == 2
-    assert len(post.mails) == 4
 
 
 RETURN = {
@@ -88,6 +87,47 @@ RETURN = {
     "message_id": "<n-1@fx.example>",
     "list_id": "FX <fx.ssb.example>",
 }
+
+
+@pytest.mark.parametrize(
+    ("trouble", "why"), [({"drops": True}, "unexpectedly closed"), ({"lingers": 60.0}, "timed out")]
+)
+def test_a_mail_whose_taking_we_do_not_hear_of_comes_again_and_can_be_seen_to_be_the_same(
+    trouble, why, settings, post_office, start
+):
+    """The line is dropped after DATA, or the answer to the last dot comes too late: at least once, then."""
+    post = post_office("starttls")
+    vars(post).update(trouble)
+    hook = start("mail-smtp", settings | {"port": post.port, "timeout": 2})
+    answer = hook.carry(MAIL | RETURN)
+    assert (answer["verdict"], "broke" in answer["reason"], why in answer["reason"]) == ("later", True, True)
+    vars(post).update(drops=False, lingers=0.0)
+    assert hook.carry(MAIL | RETURN | {"attempt": 2})["verdict"] == "carried"
+    assert [mail["Message-ID"] for _, _, mail in post.mails] == ["<n-1@fx.example>"] * 2
+    assert len(post.callers) == 2
+
+
+def test_a_slow_server_is_waited_for_at_each_step(settings, post_office, start):
+    """Each of its answers has the whole of the time."""
+    post = post_office("starttls")
+    post.waits = 0.8
+    hook = start("mail-smtp", settings | {"port": post.port, "timeout": 2})
+    assert hook.carry(MAIL)["verdict"] == "carried"
+    post.waits = 60.0
+    answer = hook.carry(MAIL)
+    assert (answer["verdict"], "timed out" in answer["reason"]) == ("later", True)
+    assert len(post.mails) == 1
+
+
+def test_a_greylisted_mail_is_carried_by_a_later_attempt(settings, post_office, start):
+    post = post_office("starttls")
+    post.to_recipient["ann@firm.example"] = "451 4.7.1 greylisted, come back in a minute"
+    hook = start("mail-smtp", settings | {"port": post.port})
+    for attempt in (1, 2):
+        assert hook.carry(MAIL | {"attempt": attempt})["verdict"] == "later"
+    del post.to_recipient["ann@firm.example"]
+    assert hook.carry(MAIL | {"attempt": 3})["verdict"] == "carried"
+    assert (len(post.mails), len(post.callers)) == (1, 1)
 
 
 def test_a_bounce_has_an_address_of_its_own_and_need_not_carry_all_back(settings, post_office, start):
@@ -186,6 +226,14 @@ def test_a_certificate_that_nobody_vouches_for_is_refused_unless_said_otherwise(
     answer = start("mail-smtp", settings | {"host": "127.0.0.1", "port": post.port, "security": security}).carry(MAIL)
     assert (answer["verdict"], "127.0.0.1" in answer["reason"]) == ("stop", True)
     assert start("mail-smtp", unknown | {"verify": False}).carry(MAIL)["verdict"] == "carried"
+
+
+@pytest.mark.parametrize("security", ["starttls", "tls"])
+def test_a_certificate_for_another_name_is_refused_before_anything_is_said(security, settings, post_office, start):
+    post = post_office(security, name="mail.other.example")
+    answer = start("mail-smtp", settings | {"port": post.port, "security": security}).carry(MAIL)
+    assert (answer["verdict"], "not valid for 'localhost'" in answer["reason"]) == ("stop", True)
+    assert not post.callers
 
 
 @pytest.mark.parametrize(
