@@ -107,6 +107,8 @@ class Bodies:
         small = self._holdings.registry.drops.small(file.id)
         if small is not None:
             return seal.bytes_at(small)
+        if file.in_row:  # it was when this was read; it has left since, and lies in the shipment's pack
+            file = self._holdings.registry.drops.file(file.id) or file
         if file.blob is None:
             raise Missing(file.name)
         reader, start, end = self._holdings.bodies.open(file.blob), file.start, file.start + file.body

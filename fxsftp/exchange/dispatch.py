@@ -1,14 +1,14 @@
 """Dispatch: the one decider.  A drop that has settled becomes a shipment, exactly once.
 
-What takes long (merging, packing, deriving keys) is done first and counts for nothing; then one
-transaction compares and sets the drop's state and writes deliveries, locks and notices together.
+What takes long (merging, packing, deriving keys, writing a row for each file) is done first and counts for
+nothing; then one short transaction compares and sets the drop's state and writes deliveries and notices.
 Any number of processes may call this at one time.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fxsftp import seal
@@ -19,9 +19,11 @@ from fxsftp.errors import Conflict, Forged, FxError, Missing, RecipientUnknown, 
 from fxsftp.exchange.bodies import Bodies
 from fxsftp.exchange.drops import Drops
 from fxsftp.exchange.holdings import Holdings
+from fxsftp.exchange.loading import Loading, parcel_of
 from fxsftp.exchange.manifest import Manifest, is_manifest, is_replaced
 from fxsftp.exchange.notices import Notices
 from fxsftp.exchange.writing import Writing
+from fxsftp.store.registry.lots import Berth
 
 log = logging.getLogger("fxsftp.exchange")
 
@@ -56,11 +58,12 @@ class Load:
     """Everything of a shipment that is made beforehand."""
 
     files: Sequence[File]
+    replaced: Sequence[File]  # whose content nobody is to read any more
     parcels: Sequence[Parcel]
     left_out: Sequence[str]  # why members of the group get nothing
-    recoveries: Sequence[tuple[int, bytes]]
+    recoveries: Mapping[int, bytes]  # by file id
     pack: seal.Blob | None
-    packed: Sequence[tuple[int, int]]  # file id, where its body begins in the pack
+    packed: Mapping[int, int]  # by file id, where its body begins in the pack
 
 
 class Dispatch:
@@ -74,10 +77,12 @@ class Dispatch:
         self._drops = drops
         self._writing = writing
         self._notices = notices
+        self._loading = Loading(holdings)
 
     def step(self, now: float) -> list[str]:
         """Dispatch and hold whatever is due.  Answers one line for the log for each shipment that moved."""
         self._writing.beat(now)
+        self._loading.finish_all(now)
         self._merge_all(now)
         done = []
         for drop in self._registry.drops.in_states(ShipmentState.DROPPING):
@@ -222,14 +227,15 @@ class Dispatch:
         except (Forged, Missing) as damage:
             log.error("shipment %s: %s", drops[0].id, damage)
             return [line for drop in drops for line in self.hold(drop, damaged("what is in it"), now)]
+        lot = self._loading.load(
+            [parcel.headers for parcel in load.parcels], self._berths(load), self._pack_id(load), now
+        )
         try:
-            self._commit(drops, load, event, now)
+            self._commit(drops, load, lot, event, now)
         except _Overtaken:
-            self._unload(load)  # somebody changed it meanwhile; it will settle again
-            return []
-        except BaseException:
-            self._unload(load)
-            raise
+            return []  # somebody changed it meanwhile; it will settle again
+        finally:
+            self._loading.finish(lot)
         self._bodies.forget_drop_key(*(drop.id for drop in drops))
         self._holdings.ring()
         return [f"{drops[0].id} dispatched to {', '.join(f'{p.user.email} by {p.lock}' for p in load.parcels)}"]
@@ -249,12 +255,12 @@ class Dispatch:
         keys = {file.id: self._bodies.draft_key(file) for file in files}
         parcels = [self._parcel(user, via, lock, files, keys) for user, via, lock in receivers]
         recovery = self._holdings.keys.recovery_lock
-        recoveries = [(file.id, seal.header_for(keys[file.id], recovery)) for file in files] if recovery else []
+        recoveries = {file.id: seal.header_for(keys[file.id], recovery) for file in files} if recovery else {}
         pack, packed = self._pack(files)
         for file in files:
             if file.blob:
                 self._holdings.bodies.commit(file.blob)
-        return Load(files, parcels, left_out, recoveries, pack, packed)
+        return Load(files, [*filter(is_replaced, everything)], parcels, left_out, recoveries, pack, packed)
 
     def _check_manifests(self, files: Sequence[File]) -> None:
         for file in files:
@@ -315,49 +321,50 @@ class Dispatch:
             headers += [(file.id, "direct", seal.header_for(keys[file.id], seal.CodeLock(code))) for file in files]
         return Parcel(user, via, lock, self._sealed_for_courier(code), key_file, headers)
 
-    def _pack(self, files: Sequence[File]) -> tuple[seal.Blob | None, list[tuple[int, int]]]:
+    def _pack(self, files: Sequence[File]) -> tuple[seal.Blob | None, dict[int, int]]:
         """Small bodies leave the registry, which the courier reads, for one blob that it does not reach."""
         small = [file for file in files if file.in_row]
         if not small:
-            return None, []
+            return None, {}
         pack = self._holdings.bodies.create()
-        packed = []
+        packed = {}
         for file in small:
             body = self._registry.drops.small(file.id)
             assert body is not None
-            packed.append((file.id, pack.size))
+            packed[file.id] = pack.size
             pack.append(body)
         pack.sync()
         self._holdings.bodies.commit(pack.id)
         return pack, packed
 
-    def _unload(self, load: Load) -> None:
-        if load.pack:
-            self._holdings.bodies.erase(self._bodies.blob_id(load.pack))
+    def _pack_id(self, load: Load) -> str | None:
+        return self._bodies.blob_id(load.pack) if load.pack else None
 
-    def _commit(self, drops: Sequence[Shipment], load: Load, event: str, now: float) -> None:
+    def _berths(self, load: Load) -> Sequence[Berth]:
+        """No small body stays in the registry, also not that of a list of checksums, which the exchange replaces."""
+        files = [*load.files, *load.replaced]
+        return [Berth(file.id, load.packed.get(file.id), load.recoveries.get(file.id)) for file in files]
+
+    def _commit(self, drops: Sequence[Shipment], load: Load, lot: str, event: str, now: float) -> None:
         first, others = drops[0], drops[1:]
         rows, deliveries = self._registry.drops, self._registry.deliveries
         state = lifecycle.after(lifecycle.SHIPMENTS, first.state, event, first.id)
         with self._registry.atomic():
-            if not rows.step_all(drops, state, now):
+            if not (rows.step_all(drops, state, now) and self._registry.lots.went(lot, first.id)):
                 raise _Overtaken
             rows.gather(first.id, [other.id for other in others])
             self._registry.record.move(first.id, [other.id for other in others])
             rows.change(first.id, sent=now, expires=now + self._policy.expiry, cause="", reason="")
             codes = []
-            for file in rows.suspects(first.id):
+            for file in [file for file in (*load.files, *load.replaced) if file.state is FileState.SUSPECT]:
                 trusted = lifecycle.after(lifecycle.FILES, file.state, "trust", file.name)
                 rows.change_file(file.id, state=trusted)
                 self._registry.record.tell(now, "exchange", "suspect", f"{file.name}: {DOUBTS}", first.id)
-            # No small body stays, also not that of a list of checksums, which nobody is to read any more.
-            rows.let_go(first.id, self._bodies.blob_id(load.pack) if load.pack else "", load.packed)
-            deliveries.add_recoveries(load.recoveries)
             sent = rows.find(first.id)
             assert sent is not None
-            for parcel in load.parcels:
-                delivery_id = deliveries.add(first.id, parcel.user.id, parcel.via, parcel.lock, parcel.key_file)
-                deliveries.add_locks(delivery_id, parcel.headers)
+            for number, parcel in enumerate(load.parcels):
+                named = parcel_of(lot, number)
+                delivery_id = deliveries.add(first.id, parcel.user.id, parcel.via, parcel.lock, parcel.key_file, named)
                 if parcel.sealed_code:
                     codes.append((delivery_id, parcel.sealed_code))
                 self._notices.arrived(sent, delivery_id, parcel.user, parcel.lock, load.files, now)

@@ -160,11 +160,8 @@ class SentRoom:
             for delivery, _ in sent.deliveries:
                 self._recall_one(shipment, delivery, now)
             self._registry.deliveries.erase_locks(shipment.id)
-            files = self._registry.drops.of_shipment(shipment.id)
-            blobs = {blob for file in files for blob in self._bodies.blobs(file)}
-            for file in files:
-                self._registry.drops.change_file(file.id, key=None, small=None, blob=None, writer=None)
-                self._registry.drops.set_segments(file.id, [])
+            blobs = self._registry.drops.blobs_of(shipment.id)
+            self._registry.drops.empty(shipment.id)
             self._notices.events.recalled(shipment.id, now)
             self._registry.notices.drop_for(shipment.id, now)
             self._registry.record.tell(now, who, "recalled", shipment_id=shipment.id)

@@ -192,13 +192,10 @@ class Upkeep:
 
     def _erase(self, shipment: Shipment, now: float) -> int:
         """The second step: locks and bodies go, the row stays as a record."""
-        files = self._registry.drops.of_shipment(shipment.id)
-        blobs = {blob for file in files for blob in self._bodies.blobs(file)}
         with self._registry.atomic():
+            blobs = self._registry.drops.blobs_of(shipment.id)
             self._registry.deliveries.erase_locks(shipment.id)
-            for file in files:
-                self._registry.drops.change_file(file.id, key=None, small=None, blob=None, writer=None)
-                self._registry.drops.set_segments(file.id, [])
+            self._registry.drops.empty(shipment.id)
             self._registry.drops.change(shipment.id, erased=now)
             self._registry.record.tell(now, "exchange", "erased", shipment_id=shipment.id)
         self._holdings.bodies.erase(*blobs)

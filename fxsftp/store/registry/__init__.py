@@ -14,6 +14,7 @@ from fxsftp.store.migrations import bring_up
 from fxsftp.store.registry.deliveries import Deliveries
 from fxsftp.store.registry.drops import Drops
 from fxsftp.store.registry.engine import Engine
+from fxsftp.store.registry.lots import Lots
 from fxsftp.store.registry.notices import Notices
 from fxsftp.store.registry.people import People
 from fxsftp.store.registry.record import Record
@@ -29,6 +30,7 @@ class Registry:
         self.people = People(self._engine)
         self.drops = Drops(self._engine)
         self.deliveries = Deliveries(self._engine)
+        self.lots = Lots(self._engine)
         self.notices = Notices(self._engine)
         self.record = Record(self._engine)
 

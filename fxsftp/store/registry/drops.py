@@ -299,15 +299,24 @@ class Drops:
         )
         return [_file(row) for row in rows]
 
-    def let_go(self, shipment_id: str, pack: str, packed: Sequence[tuple[int, int]]) -> None:
-        """Of a shipment that leaves, no key and no small body stays here; `packed` says where in `pack` these lie."""
+    def empty(self, shipment_id: str) -> None:
+        """Of its files, only the rows stay."""
         self._db.execute(
-            "UPDATE files SET key = NULL, small = NULL, waits = 0, connected = NULL WHERE shipment_id = ?",
+            "UPDATE files SET key = NULL, small = NULL, blob = NULL, writer = NULL WHERE shipment_id = ?",
             (shipment_id,),
         )
-        self._db.execute_many(
-            "UPDATE files SET blob = ?, start = ? WHERE id = ?", [(pack, start, file_id) for file_id, start in packed]
+        self._db.execute(
+            "DELETE FROM segments WHERE file_id IN (SELECT id FROM files WHERE shipment_id = ?)", (shipment_id,)
         )
+
+    def blobs_of(self, shipment_id: str) -> set[str]:
+        """Every blob that its files lie in."""
+        rows = self._db.rows(
+            "SELECT blob FROM files WHERE shipment_id = ? AND blob IS NOT NULL UNION"
+            " SELECT segments.blob FROM files JOIN segments ON segments.file_id = files.id WHERE shipment_id = ?",
+            (shipment_id, shipment_id),
+        )
+        return {row["blob"] for row in rows}
 
     def names(self, shipment_id: str, within: str = "") -> list[str]:
         """The paths of its files that begin with `within`."""
@@ -442,7 +451,10 @@ class Drops:
 
     def blobs(self) -> set[str]:
         """Every blob that some row speaks of."""
-        rows = self._db.rows("SELECT blob FROM files WHERE blob IS NOT NULL UNION SELECT blob FROM segments")
+        rows = self._db.rows(
+            "SELECT blob FROM files WHERE blob IS NOT NULL UNION SELECT blob FROM segments"
+            " UNION SELECT pack FROM lots WHERE pack IS NOT NULL"
+        )
         return {row["blob"] for row in rows}
 
     # ---- folders

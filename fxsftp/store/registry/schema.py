@@ -282,4 +282,37 @@ MIGRATIONS: Sequence[tuple[str, str]] = (
         ALTER TABLE shipments ADD COLUMN scanned INTEGER NOT NULL DEFAULT 0;
         """,
     ),
+    (
+        # Locks belong to a parcel, not to a delivery, so that they can be written before there is one.
+        "0010_lots",
+        """
+        CREATE TABLE locks_new (
+            parcel TEXT NOT NULL,
+            file_id INTEGER NOT NULL,
+            kind TEXT NOT NULL CHECK (kind IN ('code', 'direct', 'keys', 'session')),
+            header BLOB NOT NULL,
+            sha256 TEXT,
+            PRIMARY KEY (parcel, file_id, kind)
+        );
+        INSERT INTO locks_new (parcel, file_id, kind, header, sha256)
+            SELECT CAST(delivery_id AS TEXT), file_id, kind, header, sha256 FROM locks;
+        DROP TABLE locks;
+        ALTER TABLE locks_new RENAME TO locks;
+        ALTER TABLE deliveries ADD COLUMN parcel TEXT NOT NULL DEFAULT '';
+        UPDATE deliveries SET parcel = CAST(id AS TEXT);
+        CREATE TABLE lots (
+            id TEXT PRIMARY KEY,
+            made REAL NOT NULL,
+            pack TEXT,
+            shipment_id TEXT
+        );
+        CREATE TABLE berths (
+            lot TEXT NOT NULL REFERENCES lots (id),
+            file_id INTEGER NOT NULL,
+            start INTEGER,
+            recovery BLOB,
+            PRIMARY KEY (lot, file_id)
+        );
+        """,
+    ),
 )
