@@ -95,34 +95,54 @@ def curl(door: Door) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*command, f"sftp://127.0.0.1:{door.port}/"], capture_output=True, text=True, timeout=60)
 
 
-def has_old_libssh2() -> bool:
-    """Whether curl is as in Debian 12: libssh2 has ETM since 1.11."""
+def has_etm() -> bool:
+    """Whether curl is newer than Debian 12's: libssh2 has MACs over what was encrypted since 1.11."""
     version = subprocess.run(["curl", "--version"], capture_output=True, text=True, check=True).stdout
-    return any(f"libssh2/1.{minor}." in version for minor in range(11))
+    return not any(f"libssh2/1.{minor}." in version for minor in range(11))
 
 
 def refusals(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [each.getMessage() for each in caplog.records if " refused: no common" in each.getMessage()]
 
 
-def test_curl_of_debian_12_needs_compat_and_the_log_says_so(
+# What libssh2 1.10, in Debian 12's curl, has for MACs: AES-CTR, curve25519 and Ed25519 it has.
+OLD_MACS = "hmac-sha2-256,hmac-sha2-512,hmac-sha1,hmac-sha1-96,hmac-md5,hmac-md5-96"
+
+
+def test_who_has_the_macs_of_debian_12s_curl_needs_compat_and_the_log_says_so(
     opened: Callable[..., Door], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """libssh2 1.10 has AES-CTR, curve25519 and Ed25519, and only MACs over what was not encrypted yet."""
-    if not has_old_libssh2():
-        pytest.skip("this curl's libssh2 is newer")
+    """OpenSSH with what that curl would offer, which OpenSSH still has."""
     door = opened()
+    asks = ["-o", "Ciphers=aes256-ctr,aes128-ctr", "-o", f"MACs={OLD_MACS}", "127.0.0.1", "pwd"]
 
-    refused = curl(door)
+    refused = door.openssh("ssh", KARI, *asks)
 
-    assert refused.returncode != 0
+    assert refused.returncode == 255
     door.until(lambda: bool(refusals(caplog)))
     (said,) = refusals(caplog)
-    assert said == (
-        "127.0.0.1 with SSH-2.0-libssh2_1.10.0 refused: no common MAC; it offers hmac-sha2-256,hmac-sha2-512,hmac-sha1,"
-        "hmac-sha1-96,hmac-md5,hmac-md5-96,hmac-ripemd160,hmac-ripemd160@openssh.com; "
-        '[sftp] algorithms = "compat" would serve it'
-    )
+    assert said.endswith(f' refused: no common MAC; it offers {OLD_MACS}; [sftp] algorithms = "compat" would serve it')
+    assert opened(sftp__algorithms="compat").openssh("ssh", KARI, *asks).stdout == "/\n"
+
+
+def test_curl_is_served_by_the_default_or_told_in_the_log_what_would(
+    opened: Callable[..., Door], caplog: pytest.LogCaptureFixture
+) -> None:
+    """As it is installed here, whichever it is."""
+    door = opened()
+
+    listed = curl(door)
+
+    if has_etm():
+        assert "outbox" in listed.stdout, listed.stderr
+        assert not refusals(caplog)
+        return
+    assert listed.returncode != 0
+    door.until(lambda: bool(refusals(caplog)))
+    (said,) = refusals(caplog)
+    assert said.startswith("127.0.0.1 with SSH-2.0-libssh2_1.")
+    assert f"no common MAC; it offers {OLD_MACS}" in said
+    assert said.endswith('[sftp] algorithms = "compat" would serve it')
 
 
 def test_curl_is_served_by_compat(opened: Callable[..., Door]) -> None:
