@@ -5,9 +5,10 @@ Times are seconds UTC since 1970, sizes are bytes of plaintext unless a name say
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
+from fxsftp.domain.addresses import hint
 from fxsftp.domain.lifecycle import DeliveryState, FileState, ShipmentState
 
 
@@ -121,7 +122,11 @@ class Wishes:
 
 @dataclass(frozen=True, slots=True)
 class Shipment:
-    """A drop in the making, and later the sealed thing."""
+    """A drop in the making, and later the sealed thing.
+
+    `is_composing`: it leaves when its sender says so, and not by being quiet.  `minimum` is the weakest lock that its
+    sender lets it have.
+    """
 
     id: str
     sender_id: int
@@ -141,6 +146,19 @@ class Shipment:
     cause: str
     reason: str
     scanned: int
+    others: tuple[str, ...] = ()
+    is_composing: bool = False
+    minimum: LockKind | None = None
+
+    @property
+    def recipients(self) -> tuple[str, ...]:
+        """Everyone it is addressed to.  In the sender's outbox it stands in the folder of the first."""
+        return (self.recipient, *self.others)
+
+    @property
+    def to(self) -> str:
+        """The same in one line."""
+        return ", ".join(self.recipients)
 
     @property
     def is_scanned(self) -> bool:
@@ -212,6 +230,23 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
+class Arrival:
+    """One line of an inbox: a shipment that waits for its reader.  `open_until` is there once the code was given."""
+
+    shipment: str
+    subject: str
+    sender: str
+    sender_name: str
+    sent: float
+    expires: float | None
+    state: DeliveryState
+    lock: LockKind
+    open_until: float | None
+    files: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class Notice:
     """One message to one person by one way.
 
@@ -249,3 +284,67 @@ class Event:
     who: str
     event: str
     detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """What a token in a mail stands for; `kind` is "invited" or "password"."""
+
+    kind: str
+    user_id: int
+    expires: float
+
+
+@dataclass(frozen=True, slots=True)
+class Factor:
+    """A user's second factor, or one that is being set up.  Both secrets are sealed.
+
+    `step` is the last one whose digits were taken; until `allowed_until`, what is `pending` may be turned on.
+    """
+
+    secret: bytes | None = field(repr=False)
+    step: int
+    pending: bytes | None = field(repr=False)
+    begun: float | None
+    allowed_until: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """A wish that waits for the digits of an SMS; `digits` are sealed, and nobody is shown them."""
+
+    id: str
+    what: str
+    wish: dict[str, object]
+    phone: str
+    digits: bytes = field(repr=False)
+    expires: float
+    wrong: int = 0
+
+    @property
+    def phone_hint(self) -> str:
+        """Enough of its number to know the phone by."""
+        return hint(self.phone)
+
+
+class Stage(StrEnum):
+    """How far somebody has come in: `half` has given a password and owes the second factor."""
+
+    HALF = "half"
+    WHOLE = "whole"
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One browser's being here.  `id` is the hash of its token, which nobody but that browser has.
+
+    `confirmed` is when the user last proved who they are; `is_confirmed` says whether that is recent.
+    """
+
+    id: str
+    user: User
+    made: float
+    seen: float
+    stage: Stage
+    confirmed: float | None
+    is_confirmed: bool = False

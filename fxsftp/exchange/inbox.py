@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fxsftp import seal
 from fxsftp.domain import ids, lifecycle
 from fxsftp.domain.addresses import hint
 from fxsftp.domain.lifecycle import READABLE, DeliveryState, ShipmentState
-from fxsftp.domain.model import Delivery, Entry, File, LockKind, Shipment, User
+from fxsftp.domain.model import Arrival, Delivery, Entry, File, Key, LockKind, Shipment, User
 from fxsftp.domain.places import Place
 from fxsftp.errors import (
     CannotOpen,
@@ -27,18 +27,18 @@ from fxsftp.errors import (
     OpeningClosed,
     WrongCode,
 )
-from fxsftp.exchange.bodies import PIECE, Bodies, Content
+from fxsftp.exchange.bodies import PIECE, Bodies
 from fxsftp.exchange.holdings import Holdings
 from fxsftp.exchange.manifest import is_replaced
 from fxsftp.exchange.notices import Notices, folder_name
+from fxsftp.exchange.reading import AGE, FILE_MODE, PLAIN, Offer, Reading, in_age, in_plain, merged
 from fxsftp.seal.primitives import box, unbox
 from fxsftp.seal.stream import ReadAt
 from fxsftp.store.registry.drops import ALL
 
 LETTER, SUMS, KEY = "SHIPMENT.txt", "SHA256SUMS", "KEY.age"
 RENDERED = (LETTER, SUMS, KEY)
-FILE_MODE, FOLDER_MODE = 0o444, 0o555
-PLAIN, AGE = "plain", "age"
+FOLDER_MODE = 0o555
 TOGETHER = 500  # hashes remembered in one transaction
 
 
@@ -59,53 +59,18 @@ class Letter:
 
 
 @dataclass(frozen=True)
-class Offer:
-    """One file of a delivery in one form."""
+class Package:
+    """A shipment as a page shows it, whose words are the front's.
 
-    file: File
-    form: str
-    kind: str  # of the lock whose header goes before the body; empty in plain
-    name: str
-    size: int
+    `offers` are its files as they are listed, without those that the user has removed; `keys` are those of the user's
+    that open it, where keys do.
+    """
 
-
-class Reading:
-    """One file open for reading.  `read` may run in an event loop: it reads from the page cache and unseals."""
-
-    def __init__(
-        self,
-        entry: Entry,
-        size: int,
-        read_at: ReadAt,
-        *,
-        delivery: Delivery | None = None,
-        offer: Offer | None = None,
-        on_first: Callable[[], None] | None = None,
-    ) -> None:
-        self.entry = entry
-        self.size = size
-        self.delivery = delivery
-        self.offer = offer
-        self.spans: list[tuple[int, int]] = []
-        self._read_at = read_at
-        self._on_first = on_first
-
-    def read(self, offset: int, count: int) -> bytes:
-        """Up to `count` bytes; none at the end.  Raises Forged when the stored body does not verify."""
-        data = self._read_at(offset, min(count, max(0, self.size - offset)))
-        if self._on_first:
-            self._on_first()
-            self._on_first = None
-        end = offset + len(data)
-        if self.spans and self.spans[-1][1] == offset:
-            self.spans[-1] = (self.spans[-1][0], end)
-        elif data or not self.size:  # clients also ask beyond the end, to see that it is one
-            self.spans.append((offset, end))
-        return data
-
-    def content(self) -> Content:
-        """The same bytes, to be hashed: that does not count as reading."""
-        return Content(self.size, self._read_at)
+    letter: Letter
+    delivery: Delivery
+    offers: Sequence[Offer]
+    keys: Sequence[Key]
+    open_until: float | None
 
 
 class Inbox:
@@ -184,6 +149,30 @@ class Inbox:
             hint(user.phone),
         )
 
+    def arrivals(
+        self, user: User, now: float, *, before: str = "", after: str = "", most: int = ALL
+    ) -> Sequence[Arrival]:
+        """The shipments that wait for this user, newest first: on from `before`, or the last ones that are newer than
+        `after`; both are ids of shipments, and count for nothing when they are no such.
+        """
+        return self._registry.deliveries.arrivals(user.id, now, before, after, most)
+
+    def package(self, user: User, place: Place, now: float) -> Package:
+        """One of them with its files, and how they open."""
+        delivery, shipment = self._delivery(user, place, now)
+        if delivery.state not in READABLE:
+            raise NoSuchPlace(str(place))
+        hidden = self._registry.deliveries.hidden(delivery.id)
+        offers = self._offers(delivery, self._registry.drops.of_shipment(shipment.id), now)
+        keys = self._registry.people.keys(user.id) if delivery.lock is LockKind.KEYS else []
+        return Package(
+            self.letter(user, place, now),
+            delivery,
+            [offer for offer in offers if offer.file.name not in hidden],
+            [key for key in keys if key.opens and key.added <= (shipment.sent or now)],
+            self._registry.deliveries.open_until(delivery.id, now) if delivery.lock is LockKind.CODE else None,
+        )
+
     def _delivery(self, user: User, place: Place, now: float) -> tuple[Delivery, Shipment]:
         delivery = self._registry.deliveries.for_user(user.id, place.shipment)
         shipment = self._registry.drops.find(place.shipment)
@@ -218,9 +207,9 @@ class Inbox:
         """Each of these files as it is listed."""
         files = [file for file in files if not is_replaced(file)]
         if self._is_in_plain(delivery, now):
-            return [_in_plain(file) for file in files]
+            return [in_plain(file) for file in files]
         sizes = self._registry.deliveries.header_sizes(delivery.id)
-        return [_in_age(file, sizes.get(file.id, {})) for file in files]
+        return [in_age(file, sizes.get(file.id, {})) for file in files]
 
     def _offer(self, delivery: Delivery, shipment: Shipment, name: str, now: float) -> Offer | None:
         """By the name it is listed under, else by that of its other form."""
@@ -228,8 +217,8 @@ class Inbox:
         if name.endswith(".age") and delivery.lock is not LockKind.SESSION:
             age = self._file(shipment, name.removesuffix(".age"))
         if plain and (age is None or self._is_in_plain(delivery, now)):
-            return _in_plain(plain)
-        return _in_age(age, self._registry.deliveries.header_size(age.id, delivery.id)) if age else None
+            return in_plain(plain)
+        return in_age(age, self._registry.deliveries.header_size(age.id, delivery.id)) if age else None
 
     def _file(self, shipment: Shipment, name: str) -> File | None:
         file = self._registry.drops.sent_file(shipment.id, shipment.path_of(name))
@@ -268,6 +257,14 @@ class Inbox:
             offer=offer,
             on_first=first if delivery.state is DeliveryState.WAITING else None,
         )
+
+    def key_file(self, user: User, place: Place, now: float) -> bytes:
+        """KEY.age of a shipment that a code opens, also where it is not listed because the files open without it."""
+        delivery, _shipment = self._delivery(user, place, now)
+        found = self._registry.deliveries.key_file(delivery.id)
+        if found is None:
+            raise NoSuchPlace(str(place))
+        return found
 
     def _reader(self, delivery: Delivery, offer: Offer, now: float) -> ReadAt:
         read_at = self._bodies.read_at(offer.file)
@@ -319,7 +316,7 @@ class Inbox:
             current = deliveries.find(delivery.id)
             if current is None or current.state not in READABLE:
                 return
-            spans = _merged([*deliveries.spans(delivery.id, offer.file.id, offer.form), *reading.spans])
+            spans = merged([*deliveries.spans(delivery.id, offer.file.id, offer.form), *reading.spans])
             whole = not offer.size or (len(spans) == 1 and spans[0][0] == 0 and spans[0][1] >= offer.size)
             deliveries.set_spans(delivery.id, offer.file.id, offer.form, spans, whole)
             self._step(delivery.id, "open", now, opened=now)
@@ -352,12 +349,12 @@ class Inbox:
         known = self._registry.deliveries.lock_hash(offer.file.id, delivery.id, offer.kind)
         if known:
             return known
-        found = self._hash_in_age(delivery, offer)
+        found = self._hashin_age(delivery, offer)
         with self._registry.atomic(durable=False):
             self._registry.deliveries.set_lock_hashes(delivery.id, [(offer.file.id, offer.kind, found)])
         return found
 
-    def _hash_in_age(self, delivery: Delivery, offer: Offer) -> str:
+    def _hashin_age(self, delivery: Delivery, offer: Offer) -> str:
         found = self._registry.deliveries.header(offer.file.id, delivery.id, offer.kind)
         assert found is not None
         digest, read_at = hashlib.sha256(found[1]), self._bodies.read_at(offer.file)
@@ -371,7 +368,7 @@ class Inbox:
         known = self._registry.deliveries.lock_hashes(delivery.id)
         for first in range(0, len(offers), TOGETHER):
             new = [
-                (offer.file.id, offer.kind, self._hash_in_age(delivery, offer))
+                (offer.file.id, offer.kind, self._hashin_age(delivery, offer))
                 for offer in offers[first : first + TOGETHER]
                 if offer.form == AGE and (offer.file.id, offer.kind) not in known
             ]
@@ -472,6 +469,14 @@ class Inbox:
         with self._registry.atomic():
             self._registry.deliveries.hide(delivery.id, [""])
 
+    def remove_all(self, user: User, place: Place, now: float) -> None:
+        """Hide a shipment, with all that is in it, from this recipient: the delivery is REMOVED."""
+        delivery, shipment = self._delivery(user, place, now)
+        with self._registry.atomic():
+            self._registry.deliveries.hide(delivery.id, [""])
+            self._removed(user, delivery, shipment, now)
+        self._holdings.ring()
+
     def _removed(self, user: User, delivery: Delivery, shipment: Shipment, now: float) -> None:
         current = self._registry.deliveries.find(delivery.id)
         if (
@@ -486,29 +491,9 @@ def _is_there(shipment: Shipment, now: float) -> bool:
     return shipment.state is ShipmentState.WAITING and (shipment.expires is None or shipment.expires > now)
 
 
-def _in_plain(file: File) -> Offer:
-    return Offer(file, PLAIN, "", file.name, file.size)
-
-
-def _in_age(file: File, sizes: dict[str, int]) -> Offer:
-    """Under the lock that stock tools open most easily."""
-    kind = next(kind for kind in ("direct", "code", "keys", "session") if kind in sizes)
-    return Offer(file, AGE, kind, f"{file.name}.age", sizes[kind] + file.body)
-
-
 def _entry(offer: Offer, name: str = "") -> Entry:
     return Entry(name or offer.name.rpartition("/")[2], False, offer.size, offer.file.mtime, FILE_MODE)
 
 
 def _folder(name: str, mtime: float) -> Entry:
     return Entry(name, True, 0, mtime, FOLDER_MODE)
-
-
-def _merged(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    merged: list[tuple[int, int]] = []
-    for first, last in sorted(spans):
-        if merged and first <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(last, merged[-1][1]))
-        else:
-            merged.append((first, last))
-    return merged

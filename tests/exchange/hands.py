@@ -13,7 +13,7 @@ from fxsftp import app
 from fxsftp.domain.model import Delivery, Entry, File, Shipment, User, Wishes
 from fxsftp.exchange import Exchange
 from fxsftp.exchange.drafts import Draft, Litter
-from fxsftp.exchange.inbox import Reading
+from fxsftp.exchange.reading import Reading
 from fxsftp.store.registry import Registry
 from tests.house import House, at
 

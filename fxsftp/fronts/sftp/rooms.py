@@ -31,8 +31,9 @@ from fxsftp.errors import (
     ShipmentUnknown,
 )
 from fxsftp.exchange.bodies import Content
-from fxsftp.exchange.drafts import Draft, Litter
-from fxsftp.exchange.inbox import Letter, Reading
+from fxsftp.exchange.drafts import Draft, Litter, Pause
+from fxsftp.exchange.inbox import Letter
+from fxsftp.exchange.reading import Reading
 from fxsftp.exchange.sent import Sent
 from fxsftp.fronts.desk import Desk
 from fxsftp.fronts.sftp.wire import Open
@@ -334,7 +335,7 @@ def receipt_facts(sent: Sent, user: User) -> dict[str, object]:
     return {
         "user": user.email,
         "shipment": shipment.id,
-        "recipient": shipment.recipient,
+        "recipient": shipment.to,
         "subject": shipment.subject,
         "state": sent.state,
         "reason": shipment.reason,
@@ -404,8 +405,11 @@ class Handle:
         """Up to `count` bytes; none at the end."""
         raise BadHandle
 
-    def write(self, offset: int, data: memoryview) -> None:  # noqa: ARG002
-        """Take `data`, which is not kept after, and may be a part of a WRITE only."""
+    def write(self, offset: int, data: memoryview) -> Pause | None:  # noqa: ARG002
+        """Take `data`, which is not kept after, and may be a part of a WRITE only.
+
+        A pause that it returns is to be made before more is brought.
+        """
         raise Forbidden("this was not opened for writing")
 
     def wrote(self, count: int) -> None:

@@ -8,10 +8,17 @@ import sqlite3
 from collections.abc import Iterable
 
 from fxsftp.domain.lifecycle import DeliveryState
-from fxsftp.domain.model import Delivery, LockKind
+from fxsftp.domain.model import Arrival, Delivery, LockKind
 from fxsftp.store.registry.engine import Engine
 
 Spans = list[tuple[int, int]]
+
+_BEYOND = 2**63 - 1  # no delivery has an id like that
+_LISTED = (  # the files of a shipment that its recipient sees; a dropped SHA256SUMS is replaced by our own
+    "FROM files WHERE files.shipment_id = shipments.id AND path <> shipments.folder || '/SHA256SUMS'"
+    " AND NOT EXISTS (SELECT 1 FROM hidden WHERE delivery_id = deliveries.id AND name ="
+    "  CASE shipments.folder WHEN '' THEN path ELSE SUBSTR(path, LENGTH(shipments.folder) + 2) END)"
+)
 
 _ITS = "parcel = (SELECT parcel FROM deliveries WHERE id = ?)"  # the locks of one delivery
 
@@ -53,6 +60,27 @@ class Deliveries:
         """All of a user's, in any state."""
         rows = self._db.rows("SELECT * FROM deliveries WHERE user_id = ? ORDER BY id", (user_id,))
         return [_delivery(row) for row in rows]
+
+    def arrivals(self, user_id: int, now: float, before: str, after: str, most: int) -> list[Arrival]:
+        """What waits for a user, newest first: on from shipment `before`, or those next newer than `after`."""
+        newer = bool(after)
+        rows = self._db.rows(
+            "SELECT shipments.id AS shipment, subject, sent, made, expires, deliveries.state AS state, lock,"  # noqa: S608
+            " users.email AS sender, users.name AS sender_name, openings.until AS open_until,"
+            f" (SELECT COUNT(*) {_LISTED}) AS files, (SELECT COALESCE(SUM(size), 0) {_LISTED}) AS size"
+            " FROM deliveries JOIN shipments ON shipments.id = deliveries.shipment_id"
+            " JOIN users ON users.id = shipments.sender_id"
+            " LEFT JOIN openings ON openings.delivery_id = deliveries.id AND openings.until > :now"
+            f" WHERE deliveries.user_id = :user AND deliveries.id {'>' if newer else '<'} COALESCE("
+            "  (SELECT id FROM deliveries WHERE user_id = :user AND shipment_id = :from),"
+            f" {0 if newer else _BEYOND})"
+            " AND deliveries.state IN ('waiting', 'opened', 'collected')"
+            " AND shipments.state = 'waiting' AND (expires IS NULL OR expires > :now)"
+            f" ORDER BY deliveries.id {'ASC' if newer else 'DESC'} LIMIT :most",
+            {"user": user_id, "now": now, "from": after or before, "most": most},
+        )
+        found = [_arrival(row) for row in rows]
+        return found[::-1] if newer else found
 
     def step(self, delivery: Delivery, state: DeliveryState, **columns: float | int | None) -> bool:
         """Compare and set: to `state` if nobody changed the delivery since it was read."""
@@ -184,6 +212,11 @@ class Deliveries:
         found = self._db.value("SELECT sealed FROM openings WHERE delivery_id = ? AND until > ?", (delivery_id, now))
         return None if found is None else bytes(found)
 
+    def open_until(self, delivery_id: int, now: float) -> float | None:
+        """When what is open now closes again."""
+        found = self._db.value("SELECT until FROM openings WHERE delivery_id = ? AND until > ?", (delivery_id, now))
+        return None if found is None else float(found)
+
     def end_openings(self, now: float) -> None:
         """Forget those whose time is over."""
         self._db.execute("DELETE FROM openings WHERE until <= ?", (now,))
@@ -229,6 +262,22 @@ class Deliveries:
     def hidden(self, delivery_id: int) -> set[str]:
         """What this recipient has removed."""
         return {row["name"] for row in self._db.rows("SELECT name FROM hidden WHERE delivery_id = ?", (delivery_id,))}
+
+
+def _arrival(row: sqlite3.Row) -> Arrival:
+    return Arrival(
+        shipment=row["shipment"],
+        subject=row["subject"],
+        sender=row["sender"],
+        sender_name=row["sender_name"],
+        sent=row["sent"] or row["made"],
+        expires=row["expires"],
+        state=DeliveryState(row["state"]),
+        lock=LockKind(row["lock"]),
+        open_until=row["open_until"],
+        files=row["files"],
+        size=row["size"],
+    )
 
 
 def _delivery(row: sqlite3.Row) -> Delivery:
