@@ -10,14 +10,13 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import cast
 
 from fxsftp import seal
 from fxsftp.domain.model import File
 from fxsftp.errors import Missing, Unavailable
 from fxsftp.exchange.holdings import Holdings
 from fxsftp.seal.stream import ReadAt
-from fxsftp.store.vault import Blob, Reader
+from fxsftp.store.registry.drops import SegmentRow
 
 REMEMBERED = 1024  # drop keys kept unsealed; a session seldom fills more than one folder at a time
 PIECE = 1 << 20  # bytes read at a time where a whole body is read
@@ -75,9 +74,9 @@ class Bodies:
     # ---- bodies
 
     @staticmethod
-    def blob_id(blob: seal.Blob) -> str:
+    def blob_id(blob: seal.Body) -> str:
         """The seal's blobs are the vault's."""
-        return cast("Blob", blob).id
+        return blob.id
 
     def blobs(self, file: File) -> list[str]:
         """Every blob of a file that is not dispatched."""
@@ -87,20 +86,20 @@ class Bodies:
     def stored(self, file: File) -> list[seal.Stored]:
         """What is left of a file, for a draft to take up: what a CLOSE was answered for, then what came after it."""
         small = self._holdings.registry.drops.small(file.id)
-        found = [] if small is None else [seal.Stored(None, small=small, sealed=True)]
+        found = [] if small is None else [seal.Stored(body=seal.SmallBody(small))]
         if file.blob:
-            found.append(seal.Stored(self._sealed(file.blob), sealed=True))
+            found.append(seal.Stored(body=self._holdings.bodies.open(file.blob)))
         for segment in self._holdings.registry.drops.segments(file.id):
             try:
-                blob = self._sealed(segment.blob) if segment.sealed else self._holdings.bodies.resume(segment.blob)
+                found.append(self._taken_up(segment))
             except Missing:  # a power cut took the file, whose row came later; the draft begins earlier
                 continue
-            found.append(seal.Stored(blob, segment.start_chunk, segment.sealed))
         return found
 
-    def _sealed(self, blob_id: str) -> seal.Blob:
-        """One that is only read any more; a dispatch that was overtaken may have committed it."""
-        return _Final(blob_id, self._holdings.bodies.open(blob_id))
+    def _taken_up(self, segment: SegmentRow) -> seal.Stored:
+        if segment.sealed:  # only read any more; and a dispatch that was overtaken may have committed it
+            return seal.Stored(start_chunk=segment.start_chunk, body=self._holdings.bodies.open(segment.blob))
+        return seal.Stored(self._holdings.bodies.resume(segment.blob), segment.start_chunk)
 
     def read_at(self, file: File) -> ReadAt:
         """The whole body, as bytes at places."""
@@ -120,10 +119,9 @@ class Bodies:
 
     def plain_at(self, file: File) -> ReadAt:
         """The plaintext of a complete file, while its drop is not dispatched; for one reader at a time."""
-        pieces = self.stored(file)
-        if len(pieces) > 1 or (pieces and pieces[0].blob is not None and not file.blob):
-            return seal.pieces_reader(pieces, self.draft_key(file)).read
-        return seal.Unsealer(self.read_at(file), self.draft_key(file), file.body).read
+        if file.blob or file.in_row:
+            return seal.Unsealer(self.read_at(file), self.draft_key(file), file.body).read
+        return seal.pieces_reader(self.stored(file), self.draft_key(file)).read
 
     def hash_of_draft(self, file: File) -> str:
         """SHA-256 of the plaintext of a complete file; slow for a large one."""
@@ -144,27 +142,3 @@ class Content:
     size: int
     read: ReadAt | None  # None where nobody but a recipient can read it any more
     sha256: str | None = None  # of all of it, in hex, where that is known
-
-
-@dataclass(frozen=True)
-class _Final:
-    """A blob that a CLOSE was answered for, as the seal takes it up: it never grows and is never cut."""
-
-    id: str
-    _reader: Reader
-
-    @property
-    def size(self) -> int:
-        return self._reader.size
-
-    def read(self, offset: int, count: int, /) -> bytes:
-        return self._reader.read(offset, count)
-
-    def append(self, data: bytes | bytearray | memoryview, /) -> None:
-        raise NotImplementedError
-
-    def cut(self, size: int, /) -> None:
-        raise NotImplementedError
-
-    def sync(self) -> None:
-        """It was synced before its CLOSE was answered."""

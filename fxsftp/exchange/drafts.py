@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from threading import Event
-from typing import cast
 
 from fxsftp import seal
 from fxsftp.domain import lifecycle
@@ -19,9 +18,9 @@ from fxsftp.errors import Incomplete, NotReadable, NotYours, OverQuota
 from fxsftp.exchange.bodies import Content
 from fxsftp.exchange.holdings import Holdings
 from fxsftp.store.registry.drops import SegmentRow
-from fxsftp.store.vault import Blob
 
 TYPICAL_BLOCKS = (30_000,)  # curl's; everybody else's block is a multiple of 1024
+Pause = seal.Pause  # a front knows nothing of seals
 COPIED_BY = 4096  # bytes; programs copy by this or a multiple, and few whole files end there
 MODE_MASK = 0o777  # setuid, setgid and sticky mean nothing here
 
@@ -96,11 +95,11 @@ class Draft:
         self.take(offset, data)
         self.wrote(len(data))
 
-    def take(self, offset: int, data: bytes | memoryview) -> None:
+    def take(self, offset: int, data: bytes | memoryview) -> seal.Pause | None:
         """Take a part of the file, as large as the network happens to bring it.
 
-        Raises AlreadySent or NotYours when there is nothing to resume, Rewritten, TooFarAhead, OverQuota
-        or StoreFull; what had arrived before stays.
+        Returns a pause that a loop is to make before it brings more.  Raises AlreadySent or NotYours when there is
+        nothing to resume, Rewritten, TooFarAhead, OverQuota or StoreFull; what had arrived before stays.
         """
         self._alive()
         if not self.is_touched:
@@ -110,8 +109,9 @@ class Draft:
         self._check_quota(offset + count)
         if self._unfinished is None:
             self._unfinished = offset
-        self._sealing.write(offset, data)
+        pause = self._sealing.write(offset, data)
         self.moved = True
+        return pause
 
     def wrote(self, count: int) -> None:
         """A WRITE of `count` bytes is complete, in however many parts it was taken."""
@@ -264,7 +264,7 @@ class Draft:
 
     def erase_blobs(self) -> None:
         """The blobs that nothing refers to any more."""
-        ids = [cast("Blob", blob).id for blob in self._sealing.dropped]
+        ids = [body.id for body in self._sealing.dropped]
         if ids:
             self._holdings.bodies.erase(*ids)
             self._sealing.dropped.clear()
@@ -311,7 +311,9 @@ class Draft:
 def rows_of(stored: Sequence[seal.Stored]) -> list[SegmentRow]:
     """Segments as their rows."""
     return [
-        SegmentRow(cast("Blob", one.blob).id, one.start_chunk, one.sealed) for one in stored if one.blob is not None
+        SegmentRow(one.kept.id, one.start_chunk, one.blob is None)
+        for one in stored
+        if not isinstance(one.kept, seal.SmallBody)
     ]
 
 
@@ -330,7 +332,9 @@ class Litter:
         """Taken for what it is."""
         self.size = max(self.size, offset + len(data))
 
-    take = write
+    def take(self, offset: int, data: bytes | memoryview) -> None:
+        """The same, of a part."""
+        self.write(offset, data)
 
     def wrote(self, count: int) -> None:
         """It does not matter where it was cut."""

@@ -14,7 +14,11 @@ They are kept apart, and put one behind the other they are an ordinary `.age` fi
 Nothing here knows users, shipments or where blobs lie, and nothing here decides who may open what.
 """
 
+from fxsftp.seal.ahead import Crowd
+from fxsftp.seal.blobs import Blob, Body, Sealed, SmallBody, Stored
+from fxsftp.seal.drafts import Draft
 from fxsftp.seal.files import code_identity, open_key_file, open_small, seal_small, seal_stream, unseal_stream
+from fxsftp.seal.hashing import Pause
 from fxsftp.seal.locks import (
     CodeKey,
     CodeLock,
@@ -42,12 +46,13 @@ from fxsftp.seal.primitives import (
     random_bytes,
     verify_password,
 )
-from fxsftp.seal.segments import Blob, Crowd, Draft, Sealed, Stored, digest, merge, pieces_reader
+from fxsftp.seal.segments import digest, merge, pieces_reader
 from fxsftp.seal.stream import CHUNK, Unsealer, age_read, bytes_at, payload_size, plain_size
 
 __all__ = [
     "CHUNK",
     "Blob",
+    "Body",
     "CodeKey",
     "CodeLock",
     "Crowd",
@@ -55,8 +60,10 @@ __all__ = [
     "Identity",
     "Key",
     "Lock",
+    "Pause",
     "PublicKey",
     "Sealed",
+    "SmallBody",
     "SshKey",
     "SshLock",
     "Stored",

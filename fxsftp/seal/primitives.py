@@ -65,6 +65,11 @@ class Aead:
         _count(self._key, nonce)
         return self._cipher.encrypt(nonce, plaintext, None)
 
+    def seal_into(self, nonce: bytes, plaintext: memoryview, sealed: memoryview) -> None:
+        """The same, into memory of exactly the length of ciphertext and tag."""
+        _count(self._key, nonce)
+        self._cipher.encrypt_into(nonce, plaintext, None, sealed)
+
     def unseal(self, nonce: bytes, ciphertext: bytes | bytearray | memoryview) -> bytes:
         """Return the plaintext, or raise Forged: not a single unauthenticated byte comes out."""
         try:

@@ -71,11 +71,20 @@ class Sealer:
 
     def seal(self, plaintext: Bytes, last: bool = False) -> bytes:
         """Return the next chunk, sealed.  Every chunk but the last is full."""
+        return self._aead.seal(self._next_nonce(last), plaintext)
+
+    def seal_into(self, memory: bytearray, plaintext: memoryview, last: bool = False) -> memoryview:
+        """The same, in memory that serves for one chunk after the other: what is returned lies in its beginning."""
+        sealed = memoryview(memory)[: len(plaintext) + TAG]
+        self._aead.seal_into(self._next_nonce(last), plaintext, sealed)
+        return sealed
+
+    def _next_nonce(self, last: bool) -> bytes:
         if self.has_ended:
             raise ValueError("the payload has its final chunk already")
         index = self.chunks
         self.chunks, self.has_ended = index + 1, last  # before the sealing: a failure burns the nonce, too
-        return self._aead.seal(chunk_nonce(index, last), plaintext)
+        return chunk_nonce(index, last)
 
 
 class Chunks:

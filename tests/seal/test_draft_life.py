@@ -15,6 +15,7 @@ from fxsftp.seal import (
     Draft,
     Identity,
     Sealed,
+    SmallBody,
     Stored,
     digest,
     header_for,
@@ -250,7 +251,7 @@ def rows(sealed: Sealed) -> list[Stored]:
     """What the registry keeps of a finished draft."""
     if sealed.pieces:
         return list(sealed.pieces)
-    return [Stored(sealed.blob, sealed=True, small=sealed.small)]
+    return [Stored(body=sealed.blob if sealed.small is None else SmallBody(sealed.small))]
 
 
 TestDraftLife = DraftLife.TestCase

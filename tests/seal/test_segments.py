@@ -14,6 +14,7 @@ from fxsftp.seal import (
     Draft,
     Identity,
     Sealed,
+    SmallBody,
     Stored,
     Unsealer,
     bytes_at,
@@ -24,8 +25,8 @@ from fxsftp.seal import (
     payload_size,
     pieces_reader,
 )
+from fxsftp.seal.ahead import AHEAD, AHEAD_PARTS, Crowd
 from fxsftp.seal.primitives import sha256
-from fxsftp.seal.segments import AHEAD, AHEAD_PARTS, Crowd
 from fxsftp.seal.stream import NONCE, SEALED_CHUNK, chunk_at
 from tests.seal.blobs import MemoryBlob, Shelf
 
@@ -63,7 +64,8 @@ def opened(sealed: Sealed) -> bytes:
 
 
 def sealed_row(sealed: Sealed) -> list[Stored]:
-    return list(sealed.pieces) or [Stored(sealed.blob, sealed=True, small=sealed.small)]
+    whole = sealed.blob if sealed.small is None else SmallBody(sealed.small)
+    return list(sealed.pieces) or [Stored(body=whole)]
 
 
 # ---- in order --------------------------------------------------------------------------------------
@@ -360,8 +362,8 @@ def test_killed_between_seal_and_registry_nothing_is_lost() -> None:
     draft = begin(shelf, shelf.rows)
     assert draft.size == draft.flushed == 200_000
     sealed = draft.finish()
-    assert sealed.blob is shelf.blobs[0]
-    assert opened(sealed) == TEXT[:200_000]
+    assert [piece.body for piece in sealed.pieces] == shelf.blobs  # none of it was hashed, and merge does that
+    assert merge(sealed.pieces, KEY, MemoryBlob()) == (200_000, sha256(TEXT[:200_000]).hex())
 
 
 def test_closing_a_draft_resumed_at_a_border_makes_its_last_chunk_the_final_one() -> None:
@@ -383,7 +385,7 @@ def test_a_closed_file_can_be_continued(size: int, more: int) -> None:
     assert sealed.size == size + more
     assert opened(sealed) == TEXT[: size + more]
     if more == 0 and size > CHUNK:
-        assert sealed.blob is first.blob
+        assert [piece.body for piece in sealed.pieces] == [first.blob]
 
 
 def test_a_closed_file_stays_as_it_was_until_the_next_close() -> None:
@@ -553,9 +555,9 @@ def test_pieces_without_an_end_are_not_a_file() -> None:
             pieces_reader(some, KEY)
 
 
-def test_a_stored_segment_is_a_blob_or_small() -> None:
-    with pytest.raises(ValueError, match="a blob or small"):
-        begin(stored=[Stored(None)])
+def test_a_stored_segment_is_a_blob_or_a_body() -> None:
+    with pytest.raises(ValueError, match="a blob or a body"):
+        begin(stored=[Stored()])
 
 
 # ---- a crowd of drafts

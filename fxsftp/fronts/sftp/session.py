@@ -15,6 +15,7 @@ import asyncio
 import logging
 import struct
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +53,7 @@ PART = 64 << 10  # bytes of what was kept that are looked at together
 FULL, DRAINED = 1 << 20, 256 << 10  # bytes unsent at which requests wait, and at which they go on
 
 # Why requests wait.
-SERVING, UNSENT, CHOKED, TURNED = 1, 2, 4, 8
+SERVING, UNSENT, CHOKED, TURNED, OUTRUN = 1, 2, 4, 8, 16
 
 log = logging.getLogger("fxsftp.sftp")
 
@@ -240,7 +241,10 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         count = min(self._left, end - at)
         if not self._fault:
             try:
-                self._target.write(self._offset, memoryview(data)[at : at + count])
+                pause = self._target.write(self._offset, memoryview(data)[at : at + count])
+                if pause:
+                    self._wait(OUTRUN)  # of what is done to the bytes in another thread
+                    pause(self._caught_up)
             except Exception as error:  # noqa: BLE001  # told when the packet ends
                 self._fault = error
         self._offset += count
@@ -249,6 +253,11 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         if not self._left:
             self._end_write()
         return at + count
+
+    def _caught_up(self) -> None:
+        """Called in any thread, and perhaps when the loop is gone."""
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._resume, OUTRUN)
 
     def _end_write(self) -> None:
         if self._fault:

@@ -39,6 +39,9 @@ class Reader(Protocol):
     """A blob opened for reading; safe to share among threads."""
 
     @property
+    def id(self) -> str: ...
+
+    @property
     def size(self) -> int: ...
 
     def read(self, offset: int, count: int) -> bytes:

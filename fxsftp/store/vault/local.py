@@ -197,6 +197,10 @@ class LocalReader:
             self._size = os.fstat(descriptor).st_size
 
     @property
+    def id(self) -> str:
+        return self._id
+
+    @property
     def size(self) -> int:
         return self._size
 
