@@ -12,12 +12,13 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from fxsftp import errors
-from fxsftp.store.registry.engine import Engine
+from fxsftp.store.registry.engine import COPY, Engine
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -176,6 +177,52 @@ def test_threads_that_read_and_then_write_never_collide(engine: Engine) -> None:
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(count_up, range(100)))
     assert names(engine) == ["100"]
+
+
+def test_who_waits_to_write_comes_before_who_has_just_written(engine: Engine) -> None:
+    """Many short transactions in a row hold nobody up for longer than one of them."""
+    said: list[str] = []
+
+    def wait_for_a_turn() -> None:
+        with engine.atomic(durable=False):
+            said.append("the other")
+
+    for _ in range(20):
+        said.clear()
+        with engine.atomic(durable=False):
+            other = threading.Thread(target=wait_for_a_turn)
+            other.start()
+            deadline = time.monotonic() + 30
+            while not engine._turn._next.locked() and time.monotonic() < deadline:
+                time.sleep(0.001)
+        with engine.atomic(durable=False):
+            said.append("again")
+        other.join(30)
+        assert said == ["the other", "again"]
+
+
+def test_the_log_is_copied_while_another_writes(engine: Engine, tmp_path: Path) -> None:
+    """What was committed comes into the database itself, and no transaction has to be over for that."""
+    for number in range(COPY - 1):
+        add(engine, f"{number}")
+    with ThreadPoolExecutor(1) as threads, engine.atomic():
+        engine.execute("UPDATE things SET name = 'not yet' WHERE name = '0'")
+        threads.submit(engine._copy_log).result(30)
+        alone = tmp_path / "alone.db"
+        alone.write_bytes(engine.path.read_bytes())  # without its log
+    with closing(sqlite3.connect(alone)) as copied:
+        assert copied.execute("SELECT COUNT(*) FROM things").fetchone()[0] == COPY - 1
+
+
+def test_the_log_is_copied_every_few_hundred_rows(engine: Engine, tmp_path: Path) -> None:
+    """A log that nobody copies would grow, and be slow to read."""
+    alone = tmp_path / "alone.db"
+    with engine.atomic():
+        for number in range(COPY):
+            add(engine, f"{number}")
+    alone.write_bytes(engine.path.read_bytes())
+    with closing(sqlite3.connect(alone)) as copied:
+        assert copied.execute("SELECT COUNT(*) FROM things").fetchone()[0] == COPY
 
 
 COUNT_UP = """

@@ -16,6 +16,9 @@ this is FULL's promise and not less:
     it), so one descriptor serves; and a sync of a file covers every process's writes to it.
   - We never open the database or its -shm by hand: closing any descriptor of those would drop SQLite's POSIX locks.
     The -wal carries no locks.
+**Checkpoints.** What is in the log is copied into the database by a committer who has given the write lock back, so
+that others write meanwhile; SQLite's own checkpoint within COMMIT is the bound, for a log that is never quiet.
+
 Others may *see* a row some milliseconds before it is durable.  Who acts on the outer world for it first writes a row
 of its own (claims it): that commit's sync covers all before it.
 """
@@ -26,9 +29,10 @@ import os
 import sqlite3
 import stat
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +43,8 @@ from fxsftp import errors
 Parameters = Sequence[Any] | Mapping[str, Any]
 
 BUSY = 10.0  # seconds; transactions take milliseconds, so whoever waits longer waits for something broken
-CHECKPOINT = 1000  # pages (4 MiB): bounds both the -wal and the time that the unlucky committer spends copying it
+COPY = 400  # rows changed, some 1000 pages (4 MiB), until the log is copied: the unlucky committer's time
+CHECKPOINT = 4000  # pages (16 MiB) until it is copied while everybody waits: bounds the -wal
 
 
 class Engine:
@@ -56,10 +61,11 @@ class Engine:
         self.path = path
         self.name = name
         self._busy = busy
-        self._turn = threading.Lock()  # to write; SQLite's own lock, among processes, comes after it
+        self._turn = _Turn()  # to write; SQLite's own lock, among processes, comes after it
         self._owner: int | None = None  # the thread that has the turn
         self._depth = 0  # of its atomic()
         self._wants_sync = False
+        self._copied = 0  # rows changed when the log was copied
         self._readers: deque[sqlite3.Connection] = deque()
         _create_private(path)
         with self._translated():
@@ -108,10 +114,12 @@ class Engine:
                 if self._writer.in_transaction:  # a full disk has undone it already
                     self._writer.execute("ROLLBACK")
                 raise
-            wants_sync = self._wants_sync
+            wants_sync, is_long = self._wants_sync, self._is_log_long()
         # Also where nothing was written: what this caller read, and now relies on, may be another's unsynced commit.
         if wants_sync:
             self._group.wait()
+        if is_long:
+            self._copy_log()
 
     def _begin(self, durable: bool) -> None:
         self._group.check()
@@ -137,6 +145,19 @@ class Engine:
             self._writer.execute(f"RELEASE SAVEPOINT {mark}")
         finally:
             self._depth -= 1
+
+    def _is_log_long(self) -> bool:
+        """Whether it is this committer who copies it."""
+        changed = self._writer.total_changes
+        if changed - self._copied < COPY:
+            return False
+        self._copied = changed
+        return True
+
+    def _copy_log(self) -> None:
+        """Copy what is in the log, and nobody needs to read there, into the database; who writes does not wait."""
+        with self._connection() as connection, suppress(sqlite3.DatabaseError):  # what was committed is; the next tries
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
 
     @contextmanager
     def _turn_taken(self) -> Iterator[None]:
@@ -265,6 +286,34 @@ _TROUBLE = {
     sqlite3.SQLITE_CORRUPT: "is damaged",
     sqlite3.SQLITE_NOTADB: "is damaged",
 }
+
+
+class _Turn:
+    """A lock that nobody has twice while another waits: some write many short transactions, one after the other."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._next = threading.Lock()
+
+    def acquire(self, *, timeout: float = threading.TIMEOUT_MAX) -> bool:
+        """False when it can't be had within so many seconds."""
+        until = time.monotonic() + timeout
+        if not self._next.acquire(timeout=timeout):
+            return False
+        try:
+            left = min(max(0, until - time.monotonic()), threading.TIMEOUT_MAX)
+            return self._lock.acquire(timeout=left)
+        finally:
+            self._next.release()
+
+    def release(self) -> None:
+        self._lock.release()
+
+    def __enter__(self) -> None:
+        self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
 
 class _SyncGroup:
