@@ -205,6 +205,33 @@ class StoreFull(Unavailable):
     """The exchange's disk is full. What has arrived is kept; resume when the operator has made room."""
 
 
+# ---- packages that are being composed --------------------------------------------------------------
+
+
+class BadText(Malformed):
+    """The {0} can't be sent like this: {1}."""
+
+
+class PhoneNeeded(Conflict):
+    """{0} is not registered here. Give their mobile number, and they are invited when this is sent."""
+
+
+class EmptyPackage(Conflict):
+    """There is no file in this package yet. Add one, then send it."""
+
+
+class Unfinished(Conflict):
+    """Not all of it has arrived: {0}. Wait for these files, resume them or remove them, then send it."""
+
+
+class WrongOffset(Conflict):
+    """{0!r} goes on at byte {1}, not at {2}."""
+
+
+class Overlong(Malformed):
+    """More of {0!r} arrived than the {1} bytes that were announced. Add it again."""
+
+
 # ---- shipments -----------------------------------------------------------------------------------
 
 

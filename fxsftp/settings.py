@@ -198,6 +198,7 @@ class Policy(Section):
     key_fallback: Literal["code", "session"] = "code"
     show_subject: bool = False
     webhook_shows: Literal["ids", "addresses", "subject"] = "ids"
+    longest: Seconds = 90 * 86_400.0
     recovery: str = Field(default="", pattern=r"^(age1[0-9a-z]+)?$")
 
 

@@ -26,6 +26,7 @@ class Policy:
     hold: float = DAY
     stale: float = 7 * DAY
     expiry: float = 30 * DAY
+    longest: float = 90 * DAY
     erase_after: float = DAY
     remember: float = 400 * DAY
     reminders: tuple[float, ...] = (7 * DAY, DAY)
@@ -71,14 +72,17 @@ class Policy:
         """Whether an event may go out with its `addresses` or its `subject`."""
         return WEBHOOK_SHOWS.index(what) <= WEBHOOK_SHOWS.index(self.webhook_shows)
 
-    def lock_for(self, user: User, has_key: bool, via: LockKind | None = None) -> LockKind:
-        """How a shipment for `user` is locked: their own wish, else their kind's, never below the minimum."""
+    def lock_for(
+        self, user: User, has_key: bool, via: LockKind | None = None, minimum: LockKind | None = None
+    ) -> LockKind:
+        """How a shipment for `user` is locked: their own wish, else their kind's, never below either minimum."""
+        least = max(self.minimum_lock, minimum or self.minimum_lock, key=STRENGTH.__getitem__)
         wish = via or user.delivery or (self.member_delivery if user.kind is Kind.MEMBER else self.partner_delivery)
-        if STRENGTH[wish] < STRENGTH[self.minimum_lock]:
-            wish = self.minimum_lock
+        if STRENGTH[wish] < STRENGTH[least]:
+            wish = least
         if wish is LockKind.KEYS and not has_key:
             wish = self.key_fallback
-            if STRENGTH[wish] < STRENGTH[self.minimum_lock]:
+            if STRENGTH[wish] < STRENGTH[least]:
                 wish = LockKind.CODE
         return wish
 

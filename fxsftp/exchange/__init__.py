@@ -10,6 +10,7 @@ One drop's way through these rooms:  writing (open_draft, close_draft)  →  dis
 from __future__ import annotations
 
 from fxsftp.exchange.bodies import Bodies
+from fxsftp.exchange.composing import Composing
 from fxsftp.exchange.dispatch import Dispatch
 from fxsftp.exchange.drops import Drops
 from fxsftp.exchange.holdings import Holdings, Keyring
@@ -40,6 +41,7 @@ class Exchange:
         self.outbox = Outbox(holdings, bodies, drops, self.writing)
         self.people = People(holdings, drops, self.notices, language)
         self.dispatch = Dispatch(holdings, bodies, drops, self.writing, self.notices)
+        self.composing = Composing(holdings, bodies, drops, self.writing, self.people, self.dispatch)
         self.scanning = Scanning(holdings, bodies, self.dispatch)
         self.inbox = Inbox(holdings, bodies, self.notices)
         self.sent = SentRoom(holdings, bodies, self.notices)

@@ -86,7 +86,7 @@ class Dispatch:
         self._merge_all(now)
         done = []
         for drop in self._registry.drops.in_states(ShipmentState.DROPPING):
-            if drop.progress + self._policy.hold <= now:
+            if drop.progress + self._policy.hold <= now and not self._drops.forget_if_empty(drop, now):
                 done += self.hold(drop, Held("stalled", self._stalled(drop)), now)
         if not self._policy.scan:
             for drop in self._registry.drops.held_by("scanner"):  # which is no more, and so nobody waits for it
@@ -117,7 +117,7 @@ class Dispatch:
         drops = [
             drop
             for drop in self._registry.drops.in_states(*lifecycle.BEFORE_DISPATCH)
-            if drop.sender_id == user.id and (folder is None or _is_named(drop, folder))
+            if drop.sender_id == user.id and not drop.is_composing and (folder is None or _is_named(drop, folder))
         ]
         if folder is not None and not drops:
             raise ShipmentUnknown(folder)
@@ -138,7 +138,20 @@ class Dispatch:
         gone = [self._registry.drops.find(drop.id) for drop in complete]
         return [drop for drop in gone if drop]
 
+    def send_one(self, shipment_id: str, now: float) -> None:
+        """The same for one drop that is complete, by its number.  Nothing when it has left, or is held."""
+        self._merge_all(now, shipment_id)
+        drop = self._registry.drops.find(shipment_id)
+        if drop is None or drop.state is not ShipmentState.SETTLING or self._registry.drops.in_pieces(drop.id):
+            return
+        if self._may_leave(drop):
+            self._leave([drop], "send", now)
+        elif drop.progress != LONG_AGO:  # or who looks at it just now would have looked at something else
+            self._registry.drops.change(drop.id, progress=LONG_AGO)
+
     def _must_be_complete(self, drop: Shipment) -> None:
+        if drop.is_composing:
+            raise Conflict("its sender has not sent it yet")
         for file in self._registry.drops.of_shipment(drop.id):
             if file.state is FileState.DRAFT:
                 raise Conflict(f"{file.name!r} is not complete; resume it, or remove it")
@@ -176,6 +189,8 @@ class Dispatch:
         return drop.progress + quiet <= now
 
     def _stalled(self, drop: Shipment) -> str:
+        if drop.is_composing and not self._registry.drops.waits(drop.id):
+            return "all files have arrived, but it was never sent"
         waiting = [
             file.name
             for file in self._registry.drops.of_shipment(drop.id)
@@ -183,8 +198,10 @@ class Dispatch:
         ]
         return f"no progress, and not complete: {', '.join(waiting[:5])}{' …' if len(waiting) > 5 else ''}"
 
-    def _merge_all(self, now: float) -> None:
+    def _merge_all(self, now: float, only: str = "") -> None:
         for file in self._registry.drops.to_merge():
+            if only and file.shipment_id != only:
+                continue
             try:
                 self._merge(file)
             except (Forged, Missing):
@@ -227,6 +244,10 @@ class Dispatch:
         except (Forged, Missing) as damage:
             log.error("shipment %s: %s", drops[0].id, damage)
             return [line for drop in drops for line in self.hold(drop, damaged("what is in it"), now)]
+        except FxError:
+            if all(self._registry.drops.is_before_dispatch(drop.id) for drop in drops):
+                raise
+            return []  # another process was quicker, and what this one wanted to read is gone
         lot = self._loading.load(
             [parcel.headers for parcel in load.parcels], self._berths(load), self._pack_id(load), now
         )
@@ -251,9 +272,9 @@ class Dispatch:
             raise Held("empty", "there is nothing in it but checksums")
         if len(files) > self._policy.max_files:
             raise Held("too many", f"it has more than {self._policy.max_files} files; send the rest as another")
-        receivers, left_out = self._receivers(sender, first.recipient)
+        receivers, left_out = self._receivers(sender, first)
         keys = {file.id: self._bodies.draft_key(file) for file in files}
-        parcels = [self._parcel(user, via, lock, files, keys) for user, via, lock in receivers]
+        parcels = [self.parcel(user, via, lock, files, keys) for user, via, lock in receivers]
         recovery = self._holdings.keys.recovery_lock
         recoveries = {file.id: seal.header_for(keys[file.id], recovery) for file in files} if recovery else {}
         pack, packed = self._pack(files)
@@ -269,39 +290,59 @@ class Dispatch:
                 if problem:
                     raise Held("manifest", problem)
 
-    def _receivers(self, sender: User, address: str) -> tuple[list[tuple[User, str, LockKind]], list[str]]:
-        """Who gets it, and why others of the group don't."""
+    def _receivers(self, sender: User, drop: Shipment) -> tuple[list[tuple[User, str, LockKind]], list[str]]:
+        """Who gets it, each once, and why others of a group don't.  It waits until every recipient can receive."""
+        found: dict[int, tuple[User, str, LockKind]] = {}
+        left_out, unable = [], []
+        for address in drop.recipients:
+            try:
+                receivers, missing = self._receivers_at(sender, address, drop.minimum)
+            except Held as problem:
+                unable.append(problem.reason)
+                continue
+            for user, via, lock in receivers:
+                if not via or user.id not in found:  # who is named gets it by name
+                    found[user.id] = user, via, lock
+            left_out += missing
+        if unable:
+            raise Held("recipient", "; ".join(unable))
+        return list(found.values()), left_out
+
+    def _receivers_at(
+        self, sender: User, address: str, minimum: LockKind | None
+    ) -> tuple[list[tuple[User, str, LockKind]], list[str]]:
         recipient = self._registry.people.by_email(address)
         if recipient is None:
             raise Held("recipient", str(RecipientUnknown(address)))
         if recipient.kind is not Kind.GROUP:
-            return [(recipient, "", self._lock_for(recipient, None))], []
+            return [(recipient, "", self._lock_for(recipient, None, minimum))], []
         found, left_out = [], []
         for member in self._registry.people.members(recipient.id):
             if member.id == sender.id:
                 continue
             try:
-                found.append((member, recipient.email, self._lock_for(member, recipient.delivery)))
+                found.append((member, recipient.email, self._lock_for(member, recipient.delivery, minimum)))
             except Held as problem:
                 left_out.append(problem.reason)
         if not found:
             raise Held("recipient", "; ".join([f"nobody in the group {address} can receive now", *left_out]))
         return found, left_out
 
-    def _lock_for(self, user: User, via: LockKind | None) -> LockKind:
+    def _lock_for(self, user: User, via: LockKind | None, minimum: LockKind | None) -> LockKind:
         if user.standing is Standing.INVITED:
             raise Held("recipient", f"{user.email} has not registered yet")
         if user.standing is not Standing.ACTIVE:
             raise Held("recipient", f"{user.email} can't receive now; ask the operator")
         has_key = any(key.opens for key in self._registry.people.keys(user.id))
-        lock = self._policy.lock_for(user, has_key, via)
+        lock = self._policy.lock_for(user, has_key, via, minimum)
         if lock is LockKind.CODE and not user.phone:
             raise Held("recipient", f"{user.email} has no phone number for the code; ask the operator to add it")
         if lock is LockKind.KEYS and not has_key:
             raise Held("recipient", f"{user.email} has no key that can open a shipment; ask the operator to add one")
         return lock
 
-    def _parcel(self, user: User, via: str, lock: LockKind, files: Sequence[File], keys: dict[int, bytes]) -> Parcel:
+    def parcel(self, user: User, via: str, lock: LockKind, files: Sequence[File], keys: dict[int, bytes]) -> Parcel:
+        """What this lock needs for one recipient; slow where it is a code."""
         if lock is LockKind.SESSION:
             house = self._holdings.keys.house_key.lock
             return Parcel(
@@ -330,7 +371,9 @@ class Dispatch:
         packed = {}
         for file in small:
             body = self._registry.drops.small(file.id)
-            assert body is not None
+            if body is None:
+                self._holdings.bodies.erase(pack.id)
+                raise _Overtaken
             packed[file.id] = pack.size
             pack.append(body)
         pack.sync()

@@ -114,22 +114,44 @@ class Drops:
     # ---- what follows from every change
 
     def changed(self, drop_id: str, now: float) -> None:
-        """The state of a drop follows from its files; an empty one leaves no row."""
+        """The state of a drop follows from its files; an empty one leaves no row.
+
+        One that is being composed is complete when its sender says so, and not before.
+        """
         rows = self._rows
         shipment = rows.find(drop_id)
         if shipment is None or shipment.state not in BEFORE_DISPATCH:
             return
-        if not rows.has_files(drop_id):
-            self._registry.record.tell(now, "exchange", "emptied", shipment_id=drop_id)
-            rows.forget(drop_id)
-            self._bodies.forget_drop_key(drop_id)
+        if not shipment.is_composing and not rows.has_files(drop_id):
+            self.forget_drop(shipment, now)
             return
         state = shipment.state
         if state is not ShipmentState.DROPPING:
             state = lifecycle.after(lifecycle.SHIPMENTS, state, "change", drop_id)
-        if not rows.waits(drop_id):
+        if not shipment.is_composing and not rows.waits(drop_id):
             state = lifecycle.after(lifecycle.SHIPMENTS, state, "complete", drop_id)
         rows.step(shipment, state, now)
+
+    def forget_drop(self, drop: Shipment, now: float) -> None:
+        """An empty drop leaves no row and no key, and one that was composed no folder."""
+        self._registry.record.tell(now, "exchange", "emptied", shipment_id=drop.id)
+        if drop.is_composing:
+            self._registry.compositions.forget_folders(drop)
+        self._rows.forget(drop.id)
+        self._bodies.forget_drop_key(drop.id)
+
+    def forget_if_empty(self, drop: Shipment, now: float) -> bool:
+        """What was begun to be composed and never got a file is no drop; answers whether it was one."""
+        with self._registry.atomic():
+            if not drop.is_composing or self._rows.has_files(drop.id):
+                return False
+            self.forget_drop(drop, now)
+        return True
+
+    def is_composing(self, file: File) -> bool:
+        """Whether the file's drop is being composed: such a file has a row before it has a byte."""
+        shipment = self._rows.find(file.shipment_id)
+        return shipment is not None and shipment.is_composing
 
     def go_on(self, drop_id: str, now: float) -> None:
         """For the dispatcher: a drop that was held goes on from what its files are."""
@@ -140,8 +162,8 @@ class Drops:
         """Drops that were held for want of this recipient go on; answers which."""
         if user.standing is not Standing.ACTIVE:
             return []
-        addresses = [user.email, *(group.email for group in self._registry.people.groups(user.id))]
-        held = [shipment for address in addresses for shipment in self._rows.held_for(address)]
+        addresses = {user.email, *(group.email for group in self._registry.people.groups(user.id))}
+        held = [drop for drop in self._rows.held_by("recipient") if not addresses.isdisjoint(drop.recipients)]
         for shipment in held:
             self.changed(shipment.id, now)
         return [shipment.id for shipment in held]

@@ -79,7 +79,7 @@ class Events:
                 | self._if("addresses", recipient=self._address(delivery.user_id))
                 for delivery in self._registry.deliveries.of_shipment(shipment.id)
             ],
-            **self._if("addresses", sender=sender.email, recipient=shipment.recipient),
+            **self._if("addresses", sender=sender.email, recipient=shipment.recipient, to=list(shipment.recipients)),
             **self._if("subject", subject=shipment.subject),
         }
 

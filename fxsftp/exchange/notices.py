@@ -116,7 +116,7 @@ class Notices:
         facts: dict[str, object] = {
             "shipment": shipment.id,
             "subject": shipment.subject if self._holdings.policy.show_subject else "",
-            "recipient": shipment.recipient,
+            "recipient": shipment.to,
             "files": len(self._registry.drops.of_shipment(shipment.id)),
             "sender": sender.email,
             **more,
@@ -351,7 +351,7 @@ class Notices:
             user = self._registry.people.by_id(notice.user_id) if notice.user_id else None
             self.to_sender(
                 "not_delivered", shipment, now,
-                what=notice.way, reason=reason, recipient=user.email if user else shipment.recipient,
+                what=notice.way, reason=reason, recipient=user.email if user else shipment.to,
             )  # fmt: skip
 
     # ---- a way that is broken

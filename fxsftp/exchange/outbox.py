@@ -230,6 +230,10 @@ class Outbox:
             current, source = rows.file(file.id), rows.find(file.shipment_id)
             if current is None or source is None or source.state not in BEFORE_DISPATCH:
                 raise AlreadySent(file.name)
+            if source.is_composing and (who, places.folder_of(path)) != (source.who, source.folder):
+                raise Conflict(
+                    f"{file.name!r} belongs to a package that is begun in the portal; send or cancel it there"
+                )
             is_alone = source.is_loose and not rows.has_files(source.id, 1)  # not while its place is being put again
             target = source if is_alone and not places.folder_of(path) else self._drops.find_for(user, who, path, None)
             drop_id = target.id if target else self._drops.new_id()

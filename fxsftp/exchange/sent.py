@@ -46,6 +46,7 @@ class Sent:
             "state": self.state,
             "sender": self.sender,
             "recipient": self.shipment.recipient,
+            "to": list(self.shipment.recipients),
             "subject": self.shipment.subject,
             "begun": _iso(self.shipment.made),
             "sent": _iso(self.shipment.sent),

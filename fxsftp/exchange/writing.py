@@ -34,6 +34,7 @@ log = logging.getLogger("fxsftp.exchange")
 STEAL_AFTER = 10.0  # seconds without a write after which a reconnected client may take over its own draft
 PUT_AWAY = 30.0  # seconds that a client who reconnects waits for what its last session had open to be put away
 FILE_MODE = 0o644
+PORTAL = "portal "  # begins the names of sessions that are a browser's; an SFTP service knows nothing of theirs
 
 
 class Writing:
@@ -106,6 +107,27 @@ class Writing:
         except BaseException:
             self._give_up(file, now)
             raise
+        self._drops.writers[file.id] = draft
+        return draft
+
+    def draft_of(
+        self, file: File, file_key: bytes, *, stored: Sequence[seal.Stored] = (), allowance: int, quota: int, now: float
+    ) -> Draft:
+        """Write a row that is there already and this session's own: nothing is left for the first WRITE to decide."""
+        draft = Draft(
+            self._holdings,
+            file,
+            file_key,
+            base=(file, file_key, stored),
+            keeps=False,
+            refusal=None,
+            appends=False,
+            claim=self._claim,
+            crowd=self._crowd,
+            allowance=allowance,
+            quota=quota,
+            now=now,
+        )
         self._drops.writers[file.id] = draft
         return draft
 
@@ -320,7 +342,8 @@ class Writing:
             file = self._rows.file(draft.file.id)
             if file is None:
                 return
-            if self._is_outdone(draft) or not (segments or draft.flushed or file.in_row):
+            is_worth_it = segments or draft.flushed or file.in_row or self._drops.is_composing(file)
+            if self._is_outdone(draft) or not is_worth_it:
                 self._drops.forget(file)
             else:
                 self._rows.set_segments(file.id, segments)
@@ -345,16 +368,18 @@ class Writing:
             self._rows.disconnect(session)
 
     def begin(self) -> None:
-        """At the start of the service: no session of an earlier process is there, and what one had open is lost."""
+        """At the start of the SFTP service: no session of an earlier one is there, and what one had open is lost."""
         for file in self._rows.being_written():
+            if (file.writer or "").startswith(PORTAL):
+                continue  # another process writes it, or composing takes it up
             try:
-                self._lose_left_behind(file)
+                self.lose_left_behind(file)
             except FxError as problem:
                 log.error("shipment %s: what is left of a draft can't be taken up: %s", file.shipment_id, problem)
         with self._registry.atomic():
-            self._rows.disconnect_all()
+            self._rows.disconnect_all(but=PORTAL)
 
-    def _lose_left_behind(self, file: File) -> None:
+    def lose_left_behind(self, file: File) -> None:
         """After kill -9, what lies in blobs is what stat shows; the row may be a beat behind it."""
         draft = seal.Draft(
             self._bodies.draft_key(file), lambda _: self._holdings.bodies.create(), self._bodies.stored(file),
@@ -362,7 +387,7 @@ class Writing:
         )  # fmt: skip
         segments = rows_of(draft.suspend())
         with self._registry.atomic():
-            if segments or draft.flushed or file.in_row:
+            if segments or draft.flushed or file.in_row or self._drops.is_composing(file):
                 self._rows.set_segments(file.id, segments)
                 self._rows.change_file(file.id, size=draft.flushed, writer=None, sha256=None)
             else:

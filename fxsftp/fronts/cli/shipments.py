@@ -42,7 +42,7 @@ def list_shipments(clerk_: Clerk, state: str | None, as_json: bool) -> None:
                 sent.shipment.id,
                 sent.state,
                 sent.sender,
-                sent.shipment.recipient,
+                sent.shipment.to,
                 sent.shipment.subject,
                 len(sent.files),
                 clerk.amount(_size(sent)),
@@ -76,7 +76,7 @@ def recall(clerk_: Clerk, shipment_id: str, yes: bool) -> None:
     """Take a shipment back: it is erased at once."""
     with clerk_.exchange() as exchange:
         sent = exchange.sent.show(_known(shipment_id))
-        about = f"{sent.shipment.id} from {sent.sender} to {sent.shipment.recipient}"
+        about = f"{sent.shipment.id} from {sent.sender} to {sent.shipment.to}"
         clerk.confirm(clerk.plain(f"Recall {about}? It is erased at once."), yes=yes)
         said = exchange.sent.recall_any(sent.shipment.id, "admin", clerk_.now)
     say(f"{sent.shipment.id} recalled; {said}")
@@ -115,7 +115,7 @@ def page(sent: Sent) -> RenderableType:
                 ("Shipment", what.id),
                 ("State", f"{sent.state}: {what.reason}" if what.reason else sent.state),
                 ("From", sent.sender),
-                ("To", what.recipient),
+                ("To", what.to),
                 ("Subject", what.subject),
                 ("Begun", clerk.when(what.made)),
                 ("Sent", clerk.when(what.sent)),

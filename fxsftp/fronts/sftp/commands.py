@@ -159,8 +159,8 @@ def _how_sent(shipment: Shipment) -> str:
     if shipment.state is ShipmentState.HELD:
         return f"{shipment.id} is held back: {shipment.reason}"
     if shipment.state in BEFORE_DISPATCH:
-        return f"{shipment.id} is being checked; then it leaves for {shipment.recipient}"
-    return f"{shipment.id} sent to {shipment.recipient}" + (f": {shipment.subject}" if shipment.subject else "")
+        return f"{shipment.id} is being checked; then it leaves for {shipment.to}"
+    return f"{shipment.id} sent to {shipment.to}" + (f": {shipment.subject}" if shipment.subject else "")
 
 
 async def _status(call: CommandSession, words: list[str]) -> None:
@@ -192,7 +192,7 @@ def _line(sent: Sent) -> str:
     day = time.strftime("%Y-%m-%d", time.gmtime(shipment.made))
     count = len(sent.files)
     files = f"{count} file" + ("s" if count != 1 else "")
-    return "  ".join(filter(None, (shipment.id, day, sent.state, shipment.recipient, files, shipment.subject)))
+    return "  ".join(filter(None, (shipment.id, day, sent.state, shipment.to, files, shipment.subject)))
 
 
 async def _open(call: CommandSession, words: list[str]) -> None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fxsftp.store.migrations import bring_up
+from fxsftp.store.registry.compositions import Compositions
 from fxsftp.store.registry.deliveries import Deliveries
 from fxsftp.store.registry.drops import Drops
 from fxsftp.store.registry.engine import Engine
@@ -29,6 +30,7 @@ class Registry:
         bring_up(self._engine, "registry", MIGRATIONS)
         self.people = People(self._engine)
         self.drops = Drops(self._engine)
+        self.compositions = Compositions(self._engine)
         self.deliveries = Deliveries(self._engine)
         self.lots = Lots(self._engine)
         self.notices = Notices(self._engine)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from fxsftp.domain.lifecycle import FileState, ShipmentState
-from fxsftp.domain.model import File, Shipment
+from fxsftp.domain.model import File, LockKind, Shipment
 from fxsftp.store.registry.engine import Engine
 
 ALL = 1 << 62  # rows; as a limit, none
@@ -132,13 +132,6 @@ class Drops:
             shipment_ids,
         )
         return {row["id"]: tuple(row)[1:] for row in rows}
-
-    def held_for(self, recipient: str) -> list[Shipment]:
-        """Those held because this recipient can't receive."""
-        rows = self._db.rows(
-            "SELECT * FROM shipments WHERE recipient = ? AND state = 'held' AND cause = 'recipient'", (recipient,)
-        )
-        return [_shipment(row) for row in rows]
 
     def held_by(self, cause: str) -> list[Shipment]:
         """Those held for this cause, oldest first."""
@@ -398,10 +391,12 @@ class Drops:
         rows = self._db.rows(f"SELECT {_FILE} FROM files WHERE state = 'draft' AND writer IS NOT NULL")  # noqa: S608
         return [_file(row) for row in rows]
 
-    def disconnect_all(self) -> None:
-        """No session is there: what a start after a crash finds."""
+    def disconnect_all(self, but: str) -> None:
+        """No session is there, save those whose name begins so: what a start after a crash finds."""
         self._db.execute(
-            "UPDATE files SET connected = NULL, writer = NULL WHERE connected IS NOT NULL OR writer IS NOT NULL"
+            "UPDATE files SET connected = NULL, writer = NULL WHERE (connected IS NOT NULL OR writer IS NOT NULL)"
+            " AND SUBSTR(COALESCE(writer, connected), 1, ?) <> ?",
+            (len(but), but),
         )
 
     def forget_shown(self, before: float) -> int:
@@ -526,6 +521,9 @@ def _shipment(row: sqlite3.Row) -> Shipment:
         cause=row["cause"],
         reason=row["reason"],
         scanned=row["scanned"],
+        others=tuple(row["others"].split()),
+        is_composing=bool(row["composing"]),
+        minimum=LockKind(row["minimum"]) if row["minimum"] else None,
     )
 
 

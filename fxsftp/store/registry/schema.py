@@ -283,6 +283,19 @@ MIGRATIONS: Sequence[tuple[str, str]] = (
         """,
     ),
     (
+        # `others` are the addresses after the first, parted by blanks, which no address has; `invites` says by which
+        # phone those are to be invited who are not registered, and is emptied when that is done.
+        "0009_composing",
+        """
+        ALTER TABLE shipments ADD COLUMN composing INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE shipments ADD COLUMN others TEXT NOT NULL DEFAULT '';
+        ALTER TABLE shipments ADD COLUMN invites TEXT NOT NULL DEFAULT '';
+        ALTER TABLE shipments ADD COLUMN minimum TEXT CHECK (minimum IN ('code', 'keys', 'session'));
+        ALTER TABLE deliveries ADD COLUMN mark TEXT NOT NULL DEFAULT '';
+        CREATE INDEX shipments_composing ON shipments (sender_id, made) WHERE composing = 1;
+        """,
+    ),
+    (
         # Locks belong to a parcel, not to a delivery, so that they can be written before there is one.
         "0010_lots",
         """
