@@ -3,7 +3,7 @@
  * fetched are KEY.age and the .age files, by GET, and nothing else ever leaves.
  *
  *   page -> here                                        here -> page
- *   {verb: "unlock", keyUrl, code, delays}              {verb: "unlocked"} or {verb: "locked", reason}
+ *   {verb: "unlock", keyUrl?, fileUrl, code, delays}    {verb: "unlocked"} or {verb: "locked", reason}
  *   {verb: "open", id, url, size, delays}               {verb: "plain", id, bytes} … {verb: "ended", id}
  *   {verb: "taken", id}, one for each `plain`           {verb: "broken" | "mended", id}
  *   {verb: "cancel", id}                                {verb: "failed", id, reason}
@@ -34,21 +34,39 @@ self.onmessage = async ({ data }) => {
   else if (data.verb === "cancel") underWay.get(data.id)?.stop.abort();
 };
 
-/** @param {{keyUrl: string, code: string, delays?: number[]}} asked */
-async function unlock({ keyUrl, code, delays }) {
+/** @param {{keyUrl?: string, fileUrl: string, code: string, delays?: number[]}} asked */
+async function unlock({ keyUrl, fileUrl, code, delays }) {
   try {
-    const keyFile = await new Taker(new Source(keyUrl, { delays }).pieces()).take(KEY_FILE);
-    const outer = new Decrypter();
-    outer.addPassphrase(code);
-    const text = await judged(outer.decrypt(keyFile, "text"));
-    const identity = text.split("\n").find((line) => line.startsWith("AGE-SECRET-KEY-1"));
-    if (!identity) throw new Forged();
-    keys = new Decrypter();
-    keys.addIdentity(identity.trim());
-    keys.addPassphrase(code); // of up to 8 files each may have a header that asks for the code itself
+    const found = new Decrypter();
+    found.addPassphrase(code); // of up to 8 files each may have a header that asks for the code itself
+    if (keyUrl) found.addIdentity(await readKeyFile(keyUrl, code, delays));
+    else await tryHeader(fileUrl, found, delays);
+    keys = found;
     return { verb: "unlocked" };
   } catch (error) {
     return { verb: "locked", reason: error instanceof Unfitting ? "wrong-code" : reasonOf(error) };
+  }
+}
+
+/** The identity in a KEY.age. @param {string} url @param {string} code @param {number[]} [delays] */
+async function readKeyFile(url, code, delays) {
+  const keyFile = await new Taker(new Source(url, { delays }).pieces()).take(KEY_FILE);
+  const outer = new Decrypter();
+  outer.addPassphrase(code);
+  const text = await judged(outer.decrypt(keyFile, "text"));
+  const identity = text.split("\n").find((line) => line.startsWith("AGE-SECRET-KEY-1"));
+  if (!identity) throw new Forged();
+  return identity.trim();
+}
+
+/** Whether a file's header opens; of the file, no more than that is fetched. @param {string} url @param {Decrypter} found @param {number[]} [delays] */
+async function tryHeader(url, found, delays) {
+  const stop = new AbortController();
+  try {
+    const header = await readHeader(new Taker(new Source(url, { delays, signal: stop.signal }).pieces()));
+    await judged(found.decryptHeader(header));
+  } finally {
+    stop.abort();
   }
 }
 

@@ -17,6 +17,7 @@
  *     <button type="button" data-opening-all hidden>
  *   </section>
  *
+ * Without a data-key-url, as in a package of few files, each file's header has to ask for the code itself.
  * Optional: data-retry-delays="0 1000 …" (milliseconds) on the section.
  */
 
@@ -99,8 +100,8 @@ class Opening {
     if (code === null) return this.refuse("mistyped");
     this.tell("checking");
     this.input.removeAttribute("aria-invalid");
-    const keyUrl = new URL(this.root.dataset.keyUrl ?? "", document.baseURI).href;
-    const answer = await this.ask("code", { verb: "unlock", keyUrl, code, delays: this.delays });
+    const keyUrl = this.root.dataset.keyUrl && new URL(this.root.dataset.keyUrl, document.baseURI).href;
+    const answer = await this.ask("code", { verb: "unlock", keyUrl, fileUrl: this.rows[0]?.url, code, delays: this.delays });
     if (answer.verb !== "unlocked") return this.refuse(answer.reason);
     this.input.value = "";
     this.form.hidden = true;

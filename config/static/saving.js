@@ -135,6 +135,7 @@ async function streamedDownload(name, size) {
     scope: scope.href,
   });
   const worker = await active(registration);
+  forgetOthers(registration);
   const url = new URL(crypto.randomUUID(), scope).href;
   const { port1: port, port2 } = new MessageChannel();
   const heard = new Heard(port);
@@ -168,6 +169,13 @@ async function streamedDownload(name, size) {
       leave();
     },
   };
+}
+
+/** Those of earlier releases, whose files had another address.  What they still stream ends first. @param {ServiceWorkerRegistration} own */
+async function forgetOthers(own) {
+  for (const each of await navigator.serviceWorker.getRegistrations()) {
+    if (each.scope !== own.scope && each.scope.endsWith("/download/")) each.unregister();
+  }
 }
 
 /** @param {ServiceWorkerRegistration} registration @returns {Promise<ServiceWorker>} */

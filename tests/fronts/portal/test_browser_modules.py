@@ -1,0 +1,428 @@
+"""Our modules in a real browser, under the portal's policy: opening what a package holds, saving it, sending files."""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import json
+import random
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from fxsftp import seal
+from fxsftp.domain import ids
+from fxsftp.seal.stream import CHUNK, SEALED_CHUNK
+from fxsftp.shipped import folder
+from tests.browser import chromium
+from tests.exchange.hands import dispatched
+from tests.fronts.portal.stage import Stage, on_stage, page, words
+from tests.house import ANN, House, at
+
+pytestmark = pytest.mark.xdist_group("browser")
+
+STATIC = folder("config") / "static"
+MIB = 1 << 20
+PICKERS = """
+window.showSaveFilePicker = async ({ suggestedName }) =>
+  (await navigator.storage.getDirectory()).getFileHandle(suggestedName, { create: true });
+window.showDirectoryPicker = () => navigator.storage.getDirectory();
+"""  # real handles, to files in the browser's own storage: only the dialog is left out
+NO_PICKERS = "delete window.showSaveFilePicker; delete window.showDirectoryPicker;"
+NO_WORKERS = NO_PICKERS + "delete Navigator.prototype.serviceWorker;"
+STORED = """async () => {
+  const found = {};
+  const look = async (folder, path) => {
+    for await (const [name, handle] of folder.entries()) {
+      if (handle.kind === "directory") await look(handle, `${path}${name}/`);
+      else {
+        const hash = await crypto.subtle.digest("SHA-256", await (await handle.getFile()).arrayBuffer());
+        found[path + name] = Array.from(new Uint8Array(hash), (byte) => byte.toString(16).padStart(2, "0")).join("");
+      }
+    }
+  };
+  await look(await navigator.storage.getDirectory(), "");
+  return found;
+}"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    with on_stage() as built:
+        yield built
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """A browser's profile of its own, in which nothing of what scripts do is against the policy."""
+    made = browser.new_context(locale="nb-NO", accept_downloads=True)
+    made.set_default_timeout(20_000)
+    problems: list[str] = []
+    made.on("weberror", lambda error: problems.append(str(error.error)))
+    made.on("console", lambda said: problems.append(said.text) if "Content Security Policy" in said.text else None)
+    yield made
+    made.close()
+    assert problems == []
+
+
+class Package:
+    """A package on the stage, sealed by our own seal."""
+
+    def __init__(self, stage: Stage, files: dict[str, bytes], code: str = "") -> None:
+        self.stage, self.files, self.code = stage, files, code or ids.new_code()
+        self.identity, stage.files["/p/KEY.age"] = seal.code_identity(self.code)
+        for number, data in enumerate(files.values()):
+            stage.files[f"/p/{number}.age"] = seal.seal_small(data, self.identity.lock)
+
+    def show(
+        self,
+        context: BrowserContext,
+        *,
+        static: str = "/static",
+        delays: str = "0 0",
+        prepare: str = PICKERS,
+        key_url: str = "/p/KEY.age",
+    ) -> Page:
+        rows = "".join(
+            f'<li data-opening-file data-name="{html.escape(name)}" data-size="{len(data)}" data-url="/p/{number}.age">'
+            "<button type=button data-opening-save hidden>Save</button>"
+            "<button type=button data-opening-cancel hidden>Cancel</button>"
+            "<progress data-opening-progress hidden aria-label=file></progress><span data-opening-state></span>"
+            for number, (name, data) in enumerate(self.files.items())
+        )
+        self.stage.pages["/p"] = page(
+            f'<section data-opening data-key-url="{key_url}" data-retry-delays="{delays}">{words(*exported("opening"))}'
+            "<form data-opening-form data-with-script hidden><input data-opening-code aria-label=code name=code>"
+            "<button>Open</button></form><form method=post data-without-script><button>Open here</button></form>"
+            f"<p data-opening-status role=status></p><ul>{rows}</ul>"
+            "<button type=button data-opening-all hidden>All</button></section>",
+            "opening.js",
+            static=static,
+        )
+        shown = context.new_page()
+        shown.add_init_script(prepare)
+        shown.goto(self.stage.url("/p"))
+        return shown
+
+    def opened(self, context: BrowserContext, **how: Any) -> Page:
+        """The same after the code was given."""
+        shown = self.show(context, **how)
+        give(shown, self.code)
+        says(shown, "opened")
+        return shown
+
+
+def give(shown: Page, code: str) -> None:
+    shown.locator("[data-opening-code]").fill(code)
+    shown.get_by_role("button", name="Open", exact=True).click()
+
+
+def says(shown: Page, outcome: str) -> None:
+    """Wait until the status says this, and nothing else."""
+    expect(shown.locator("[data-opening-status]")).to_have_attribute("data-outcome", outcome, timeout=20_000)
+
+
+def save(shown: Page, number: int = 0) -> None:
+    shown.locator("[data-opening-save]").nth(number).click()
+
+
+def exported(module: str) -> list[str]:
+    """The keys of words that a module wants."""
+    found = re.search(r"export const WORDS = \[(.*?)\n\];", (STATIC / f"{module}.js").read_text(), re.DOTALL)
+    assert found
+    return re.findall(r'"([\w-]+)"', found[1])
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def noise(size: int) -> bytes:
+    return random.Random(size).randbytes(size)
+
+
+# ---- what is shipped -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["age.js", "tus.js"])
+def test_what_others_wrote_is_what_the_record_says_and_needs_no_eval(name: str) -> None:
+    data = (STATIC / "vendor" / name).read_bytes()
+    assert f"| `{name}` | `{sha256(data)}` |" in (STATIC / "vendor" / "README.md").read_text()
+    assert not re.search(rb"\beval\(|new Function|WebAssembly|new Worker", data)
+    licences = (STATIC / "vendor" / "LICENSES.txt").read_text()
+    (inside,) = re.findall(
+        rf"^\* `{name}`: (.*(?:\n  .*)*)", (STATIC / "vendor" / "README.md").read_text(), re.MULTILINE
+    )
+    for package, version in re.findall(r"([@\w/-]+) (\d+\.\d+\.\d+)", inside):
+        assert f"{name}: {package} {version} (" in licences
+
+
+@pytest.mark.parametrize("module", ["opening", "sending"])
+def test_the_readme_explains_every_word_that_a_module_wants(module: str) -> None:
+    text = (STATIC / "README.md").read_text()
+    (section,) = re.findall(rf"^## `{module}\.js`\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    assert re.findall(r"^\| `([\w-]+)` \|", section, re.MULTILINE) == exported(module)
+
+
+def test_codes_are_read_as_the_server_reads_them(stage: Stage, context: BrowserContext) -> None:
+    dice = random.Random(7)
+    typed = ["", "x", "7k3f-q2mp", "é" * 16, "İ" + "0" * 15, "\U0001d7d8" * 16, "0" * 16]
+    for _ in range(150):
+        code = ids.new_code()
+        letters = [dice.choice((letter, letter.upper())) for letter in code]
+        typed += [
+            "".join(letters),
+            code.replace("0", "O").replace("1", dice.choice("iIlL")),
+            code.replace("-", dice.choice("  –_.\u00ad")),
+        ]
+        slip = dice.randrange(len(code))
+        typed += [code[:slip] + dice.choice(ids.ALPHABET + "u-") + code[slip + 1 :], code[:slip] + code[slip + 1 :]]
+    stage.pages["/code"] = page("")
+    shown = context.new_page()
+    shown.goto(stage.url("/code"))
+    ask = "async (typed) => { const { normalCode } = await import('/static/code.js'); return typed.map(normalCode); }"
+    assert shown.evaluate(ask, typed) == [ids.normal_code(each) for each in typed]
+
+
+# ---- opening ---------------------------------------------------------------------------------------
+
+FILES = {
+    "empty.txt": b"",
+    "en bokstav.txt": b"x",
+    "under.bin": noise(CHUNK - 1),
+    "en hel.bin": noise(CHUNK),
+    "over.bin": noise(CHUNK + 1),
+    "to hele.bin": noise(2 * CHUNK),
+    "Ærlig talt/blåbær-日本 \U0001f4ca.csv": noise(3 * MIB + 5),
+    "run.bin": noise(16 * CHUNK),
+    "run and one.bin": noise(17 * CHUNK),
+    'odd/../<b>"x"?.csv': b"odd",
+}
+SAFE = {'odd/../<b>"x"?.csv': "odd/_b__x__.csv"}
+
+
+@pytest.mark.parametrize("static", ["/static", "/bare"])
+def test_a_package_opens_into_a_folder_with_or_without_a_cipher_in_the_browser(
+    stage: Stage, context: BrowserContext, static: str
+) -> None:
+    """Every size around the bounds of chunks and runs, and every name; nothing that is secret leaves the browser."""
+    package = Package(stage, FILES)
+    shown = package.opened(context, static=static)
+    shown.locator("[data-opening-all]").click()
+    says(shown, "all-saved")
+    assert shown.evaluate(STORED) == {SAFE.get(name, name): sha256(data) for name, data in FILES.items()}
+    for asked in stage.asked:
+        assert (asked.method, bytes(asked.body)) == ("GET", b"")
+        told = asked.path + json.dumps(asked.headers)
+        assert package.code not in told
+        assert package.code.replace("-", "") not in told
+        assert package.identity.secret_text() not in told
+
+
+def test_a_folder_that_has_a_file_of_that_name_keeps_it(stage: Stage, context: BrowserContext) -> None:
+    shown = Package(stage, {"a.tar.gz": b"new", "b": b"new"}).opened(context)
+    for _ in range(2):
+        shown.locator("[data-opening-all]").click()
+        says(shown, "all-saved")
+        shown.evaluate("document.querySelector('[data-opening-status]').dataset.outcome = ''")
+    assert shown.evaluate(STORED).keys() == {"a.tar.gz", "a.tar (2).gz", "b", "b (2)"}
+
+
+@pytest.mark.parametrize("count", [1, 9])
+def test_what_the_exchange_delivers_opens_in_the_browser(
+    house: House, stage: Stage, context: BrowserContext, count: int
+) -> None:
+    """Real deliveries: of a few files each asks for the code itself, of many there is a KEY.age that does."""
+    kari, ann = house.kari(), house.ann()
+    files = {f"rapport {number}.csv": noise(100_000 + number) for number in range(count)}
+    for name, plain in files.items():
+        house.put(kari, f"/outbox/{ANN}/Ref 1/{name}", plain)
+    shipment = dispatched(house)
+    package = Package(stage, files, house.code(shipment, ann))
+    paths = {f"/p/{number}.age": f"{name}.age" for number, name in enumerate(files)}
+    for path, name in (paths | ({"/p/KEY.age": "KEY.age"} if count > 8 else {})).items():
+        reading = house.exchange.inbox.open(ann, at(f"/inbox/{shipment}/{name}"), house.clock())
+        stage.files[path] = reading.read(0, reading.size)
+    shown = package.show(context, key_url="/p/KEY.age" if count > 8 else "")
+    give(shown, ids.new_code())
+    says(shown, "wrong-code")
+    give(shown, package.code)
+    says(shown, "opened")
+    if count > 1:
+        shown.locator("[data-opening-all]").click()
+        says(shown, "all-saved")
+    else:
+        save(shown)
+        says(shown, "saved")
+    assert shown.evaluate(STORED) == {name: sha256(plain) for name, plain in files.items()}
+
+
+def test_a_code_is_read_however_it_is_typed_and_no_form_can_send_it(stage: Stage, context: BrowserContext) -> None:
+    package = Package(stage, {"a.csv": b"a"})
+    shown = package.show(context)
+    expect(shown.get_by_role("button", name="Open here")).to_be_hidden()
+    assert shown.locator("[data-opening-code]").get_attribute("name") is None
+    give(shown, package.code.upper().replace("-", " ").replace("0", "O"))
+    says(shown, "opened")
+    assert shown.locator("[data-opening-code]").input_value() == ""
+
+
+def test_a_mistyped_code_costs_no_request_and_a_wrong_one_says_so(stage: Stage, context: BrowserContext) -> None:
+    package = Package(stage, {"a.csv": b"a"})
+    shown = package.show(context)
+    give(shown, package.code[:-1] + ("x" if package.code[-1] != "x" else "y"))
+    says(shown, "mistyped")
+    assert stage.told("/p/KEY.age") == []
+    give(shown, ids.new_code())
+    says(shown, "wrong-code")
+    assert shown.locator("[data-opening-code]").get_attribute("aria-invalid") == "true"
+    expect(shown.locator("[data-opening-save]")).to_be_hidden()
+    give(shown, package.code)
+    says(shown, "opened")
+
+
+@pytest.mark.parametrize("static", ["/static", "/bare"])
+def test_of_a_forged_file_nothing_is_kept(stage: Stage, context: BrowserContext, static: str) -> None:
+    """A changed header, first, middle or last chunk; an end cut off by a server that lies about the size; one byte more."""
+    plain = noise(40 * CHUNK + 7)
+    package = Package(
+        stage, dict.fromkeys(("header", "first", "middle", "last", "more"), plain) | {"end": plain + b"x" * 9}
+    )
+    sealed = len(stage.files["/p/0.age"])
+    for number, byte in enumerate((30, 400, sealed - 20 * SEALED_CHUNK, sealed - 1)):
+        data = bytearray(stage.files[f"/p/{number}.age"])
+        data[byte] ^= 1
+        stage.files[f"/p/{number}.age"] = bytes(data)
+    stage.files["/p/4.age"] += b"x"
+    stage.files["/p/5.age"] = stage.files["/p/5.age"][: -16 - 16]
+    package.files["end"] = plain
+    shown = package.opened(context, static=static)
+    shown.locator("[data-opening-all]").click()
+    for state in shown.locator("[data-opening-state]").all():
+        expect(state).to_contain_text("forged:")
+    assert shown.evaluate(STORED) == {}
+
+
+def test_a_file_for_another_package_does_not_open(stage: Stage, context: BrowserContext) -> None:
+    package = Package(stage, {"a.csv": b"a"})
+    stage.files["/p/0.age"] = seal.seal_small(b"a", seal.Identity.generate().lock)
+    shown = package.opened(context)
+    save(shown)
+    says(shown, "forged")
+
+
+def test_a_broken_line_is_mended_from_where_it_broke(stage: Stage, context: BrowserContext) -> None:
+    plain = noise(5 * MIB)
+    package = Package(stage, {"a.bin": plain})
+    stage.cuts["/p/0.age"] = [3 * MIB + 11, 3 * MIB + 11, 3 * MIB + 500]
+    shown = package.opened(context, delays="0 0 0")
+    save(shown)
+    says(shown, "saved")
+    assert shown.evaluate(STORED) == {"a.bin": sha256(plain)}
+    ranges = [asked.headers.get("range") for asked in stage.told("/p/0.age")]
+    assert ranges[0] is None
+    assert [int(re.findall(r"\d+", each or "")[0]) for each in ranges[1:]] == sorted(
+        int(re.findall(r"\d+", each or "")[0]) for each in ranges[1:]
+    )
+    assert all(asked.headers.get("if-range") for asked in stage.told("/p/0.age")[1:])
+
+
+def test_a_line_that_stays_broken_leaves_nothing_behind(stage: Stage, context: BrowserContext) -> None:
+    package = Package(stage, {"a.bin": noise(3 * MIB)})
+    stage.cuts["/p/0.age"] = [2 * MIB] * 20
+    shown = package.opened(context)
+    save(shown)
+    says(shown, "cut")
+    assert shown.evaluate(STORED) == {}
+    assert len(stage.told("/p/0.age")) <= 5
+
+
+@pytest.mark.parametrize(("status", "outcome"), [(401, "signed-out"), (303, "signed-out"), (410, "gone")])
+def test_who_is_logged_out_and_what_is_gone_is_said(
+    stage: Stage, context: BrowserContext, status: int, outcome: str
+) -> None:
+    package = Package(stage, {"a.bin": b"a"})
+    shown = package.opened(context)
+    stage.statuses["/p/0.age"] = status
+    save(shown)
+    says(shown, outcome)
+    assert shown.evaluate(STORED) == {}
+
+
+def test_an_opening_can_be_cancelled(stage: Stage, context: BrowserContext) -> None:
+    package = Package(stage, {"a.bin": noise(3 * MIB)})
+    stage.cuts["/p/0.age"] = [2 * MIB] * 20
+    shown = package.opened(context, delays="600000")  # it waits for the line
+    save(shown)
+    cancel = shown.locator("[data-opening-cancel]")
+    expect(shown.locator("[data-opening-state]")).to_contain_text("broken")
+    cancel.click()
+    says(shown, "cancelled")
+    assert shown.evaluate(STORED) == {}
+    expect(shown.locator("[data-opening-save]")).to_be_focused()
+
+
+# ---- saving ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("prepare", [NO_PICKERS, NO_WORKERS], ids=["streamed", "memory"])
+def test_where_a_page_cannot_write_files_they_are_downloaded(
+    stage: Stage, context: BrowserContext, prepare: str, tmp_path: Path
+) -> None:
+    plain = noise(3 * MIB + 5)
+    shown = Package(stage, {"sub/blåbær (1).csv": plain}).opened(context, prepare=prepare)
+    with shown.expect_download() as coming:
+        save(shown)
+    assert coming.value.suggested_filename == "sub_blåbær (1).csv"
+    assert sha256(coming.value.path().read_bytes()) == sha256(plain)
+    assert ("/static/download/" in coming.value.url) == (prepare == NO_PICKERS)
+    says(shown, "saved")
+    assert not any("/download/" in asked.path for asked in stage.asked)
+
+
+def test_a_forged_file_fails_as_a_download_and_leaves_no_part(stage: Stage, context: BrowserContext) -> None:
+    package = Package(stage, {"a.bin": noise(8 * MIB)})
+    data = bytearray(stage.files["/p/0.age"])
+    data[-20] ^= 1
+    stage.files["/p/0.age"] = bytes(data)
+    shown = package.opened(context, prepare=NO_PICKERS)
+    with shown.expect_download() as coming:
+        save(shown)
+    assert coming.value.failure() is not None
+    says(shown, "forged")
+
+
+def test_all_files_are_downloaded_one_after_the_other_where_no_folder_can_be_chosen(
+    stage: Stage, context: BrowserContext
+) -> None:
+    files = {"a.csv": noise(70_000), "b.csv": b"", "c.csv": noise(10)}
+    shown = Package(stage, files).opened(context, prepare=NO_PICKERS)
+    found: dict[str, str] = {}
+    shown.on("download", lambda each: found.update({each.suggested_filename: sha256(each.path().read_bytes())}))
+    shown.locator("[data-opening-all]").click()
+    says(shown, "all-saved")
+    shown.wait_for_timeout(1)  # lets the last event in
+    assert found == {name: sha256(data) for name, data in files.items()}
+
+
+def test_a_browser_says_that_a_file_is_too_large_for_it(stage: Stage, context: BrowserContext) -> None:
+    package = Package(stage, {"a.bin": b"a"})
+    shown = package.show(context, prepare=NO_WORKERS)
+    stage.pages["/p"] = stage.pages["/p"].replace('data-size="1"', f'data-size="{600 * MIB}"')
+    shown.goto(stage.url("/p"))
+    give(shown, package.code)
+    says(shown, "opened")
+    save(shown)
+    says(shown, "too-large")
+    expect(shown.locator("[data-opening-status]")).to_contain_text("536,9 MB")
+    assert stage.told("/p/0.age") == []
