@@ -34,8 +34,26 @@ def test_a_mail_becomes_an_eml_file_for_its_owner_only(tmp_path, start):
         MAIL["subject"],
         MAIL["text"].split(),
     )
+    assert mail["From"] == "Statistisk sentralbyrå <exchange@ssb.example>"
+    assert mail.defects == []
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.parent.stat().st_mode & 0o077 == 0
+
+
+def test_a_mail_with_html_has_both_parts_and_a_mail_program_shows_them(tmp_path, start):
+    texts = {"plain": "Blåbær\n--\nsyltetøy\n", "html": "<p>Blåbær</p>\n"}
+    message = MAIL | {"text": texts["plain"], "html": texts["html"]}
+    assert start("mail-spool", facts(tmp_path, True)).carry(message)["verdict"] == "carried"
+    content = (tmp_path / "state/spool/mail/n-1.eml").read_bytes()
+    mail = BytesParser(policy=SMTP).parsebytes(content)
+    assert mail.get_content_type() == "multipart/alternative"
+    assert [each.get_content_subtype() for each in mail.iter_parts()] == list(texts)
+    assert {kind: mail.get_body((kind,)).get_content().split() for kind in texts} == {
+        kind: text.split() for kind, text in texts.items()
+    }
+    assert (mail["Content-Language"], mail.defects) == ("nb", [])
+    assert content.count(b"\n") == content.count(b"\r\n")
+    assert "Blåbær".encode() in content
 
 
 def test_an_sms_becomes_a_text_file_for_its_owner_only(tmp_path, start):
