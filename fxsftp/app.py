@@ -3,7 +3,7 @@
     fxsftp serve                    supervises sftp, courier and sweep, and the portal if it has a public_url
     fxsftp serve --only sftp        what its systemd unit runs: has the house key and the vault; can't read codes
     fxsftp serve --only courier     has the courier key and goes out; reaches neither the vault nor the house key
-    fxsftp serve --only portal      hears what providers tell; has no key and no vault, and does not go out
+    fxsftp serve --only portal      has what sftp has, since it seals and unseals as that does; does not go out either
     fxsftp serve --only sweep       erases what has ended, then exits
 
 No rule about shipments stands here, and nothing here is more than wiring.
@@ -38,6 +38,9 @@ from fxsftp.exchange import Exchange, Holdings, Keyring
 from fxsftp.fronts.desk import Desk
 from fxsftp.fronts.portal import listener as http
 from fxsftp.fronts.portal import routes
+from fxsftp.fronts.portal.call import SftpTerms
+from fxsftp.fronts.portal.call import Terms as PortalTerms
+from fxsftp.fronts.portal.statics import Statics
 from fxsftp.fronts.sftp import algorithms, hostkeys
 from fxsftp.fronts.sftp.doorway import Startups
 from fxsftp.fronts.sftp.listener import Terms, listen
@@ -54,7 +57,8 @@ STEP = 1.0  # seconds between two looks at what has settled; settling takes 30 a
 BEAT = 60.0  # seconds between heartbeats
 SWEEP = 600.0  # seconds between sweeps where no timer starts them
 RESTART = 1.0  # seconds before a process that died is started again; doubled each time, up to a minute
-WITHOUT_VAULT = ("courier", "portal", "bounce")  # who goes out, and who hears what strangers say
+FRONTS = ("sftp", "portal")  # who seals and unseals for those who have logged in
+WITHOUT_VAULT = ("courier", "bounce")  # who goes out, and who hears what strangers say
 DEMO = "This exchange is a demonstration: its codes lie on its disk in clear. Send nothing that must stay secret."
 
 
@@ -82,9 +86,9 @@ def open_exchange(settings: Settings, *, role: str = "admin", running: bytes | N
     for store in (settings.registry, settings.secrets):
         store.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     keys = Keyring(
-        house=_identity(settings, settings.keys.house) if role == "sftp" else None,
+        house=_identity(settings, settings.keys.house) if role in FRONTS else None,
         courier=_identity(settings, settings.keys.courier) if role == "courier" else None,
-        courier_lock=_recipient(settings, settings.keys.courier_recipient) if role == "sftp" else None,
+        courier_lock=_courier_lock(settings, role),
         recovery_lock=seal.X25519Lock.parse(settings.policy.recovery) if settings.policy.recovery else None,
         running=running or seal.random_bytes(32),
     )
@@ -96,13 +100,25 @@ def open_exchange(settings: Settings, *, role: str = "admin", running: bytes | N
         policy=policy_of(settings),
         ring=Bell(settings.bell).ring,
     )
-    return Exchange(holdings, settings.exchange.language, settings.notify.bounces)
+    return Exchange(holdings, settings.exchange.language, settings.notify.bounces, settings.institution.name)
+
+
+def _courier_lock(settings: Settings, role: str) -> seal.X25519Lock | None:
+    """Who writes codes and links.  An admin may be without it, and then only can't invite."""
+    if role in FRONTS:
+        return _recipient(settings, settings.keys.courier_recipient)
+    try:
+        return _recipient(settings, settings.keys.courier_recipient) if role == "admin" else None
+    except BadSettings:
+        return None
 
 
 def policy_of(settings: Settings) -> Policy:
     """The rules that the settings make; both call them by the same names."""
     said = settings.exchange.model_dump() | settings.policy.model_dump() | settings.notify.model_dump()
-    said |= {"scan": settings.scan.hooks}
+    said |= {"scan": settings.scan.hooks, "portal": settings.portal.public_url}
+    said |= {"invitation": settings.portal.invitation, "password_link": settings.portal.password_link}
+    said |= {"visit_idle": settings.portal.idle, "visit_longest": settings.portal.longest}
     locks = ("partner_delivery", "member_delivery", "minimum_lock", "key_fallback")
     said |= {name: LockKind(said[name]) for name in locks}
     return Policy(**{field.name: said[field.name] for field in fields(Policy)})
@@ -120,6 +136,7 @@ def templates_of(settings: Settings) -> Templates:
             port=settings.sftp.port,
             timezone=settings.exchange.timezone,
             demo=settings.exchange.demo,
+            portal=settings.portal.public_url,
         ),
     )
 
@@ -324,10 +341,12 @@ def _crews(settings: Settings, strict: bool) -> dict[str, Crew]:
 async def _serve_portal(settings: Settings, stop: asyncio.Event, running: bytes | None) -> None:
     if not settings.portal.public_url:
         raise BadSettings("portal.public_url is not set, so nobody could find the portal")
-    terms = routes.Terms(settings.portal.public_url, _twilio_token(settings))
+    statics = Statics(shipped.folder("config") / "static")
+    terms = portal_terms(settings, statics.prefix)
     exchange = open_exchange(settings, role="portal", running=running)
     desk = Desk(exchange, SteadyClock())
-    listener = http.listen(routes.portal(desk, terms), settings.portal.listen, settings.portal.port)
+    app = routes.portal(desk, templates_of(settings), terms, statics)
+    listener = http.listen(app, settings.portal.listen, settings.portal.port, _certificate(settings))
     log.info("portal listens on port %d", listener.port)
     readiness.tell_systemd("READY=1", os.environ)
     stopping = asyncio.create_task(stop.wait())
@@ -337,6 +356,34 @@ async def _serve_portal(settings: Settings, stop: asyncio.Event, running: bytes 
     await listener.close()
     await desk.close()
     exchange.close()
+
+
+def portal_terms(settings: Settings, static: str) -> PortalTerms:
+    """How the portal is reached, and on which terms."""
+    return PortalTerms(
+        public_url=settings.portal.public_url,
+        twilio_token=_twilio_token(settings),
+        demo=settings.exchange.demo,
+        static=static,
+        proxies=settings.portal.proxies,
+        sftp=SftpTerms(settings.sftp.address, settings.sftp.port, _fingerprints(settings)),
+    )
+
+
+def _fingerprints(settings: Settings) -> tuple[str, ...]:
+    """Of the host keys' public halves; the portal has no others.  None where these do not lie beside them."""
+    try:
+        return tuple(hostkeys.fingerprint(settings.public(f"{name}.pub")) for name in settings.keys.host_keys)
+    except FxError:
+        return ()
+
+
+def _certificate(settings: Settings) -> http.Certificate | None:
+    if not settings.portal.certificate:
+        return None
+    settings.credential(settings.portal.certificate_key)  # raises UnsafeFile where others can read it
+    chain, key = settings.portal.certificate, settings.portal.certificate_key
+    return http.Certificate(settings.path_of(chain), settings.path_of(key))
 
 
 def _twilio_token(settings: Settings) -> str:

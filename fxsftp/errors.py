@@ -15,8 +15,9 @@ an exit code is decided at the fronts, each in one table over the five branches:
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from string import Formatter
-from typing import Any, ClassVar
+from typing import ClassVar
 
 
 class FxError(Exception):
@@ -25,15 +26,20 @@ class FxError(Exception):
     temporary: ClassVar[bool] = False
 
     def __str__(self) -> str:
-        return _sentence(type(self), self.args)
+        return self.said()
+
+    def said(self, in_words: Callable[[str], str] = str, args: Sequence[object] | None = None) -> str:
+        """The message, its sentence put into other words by `in_words`, and with other words for its arguments."""
+        text = in_words(sentence(type(self)))
+        try:
+            return Formatter().vformat(text, self.args if args is None else args, {})
+        except (IndexError, KeyError):
+            return text
 
 
-def _sentence(kind: type[FxError], args: tuple[Any, ...]) -> str:
-    text = " ".join((kind.__doc__ or FxError.__doc__ or "").split())
-    try:
-        return Formatter().vformat(text, args, {})
-    except (IndexError, KeyError):
-        return text
+def sentence(kind: type[FxError]) -> str:
+    """What errors of this kind say, before their arguments are put in."""
+    return " ".join((kind.__doc__ or FxError.__doc__ or "").split())
 
 
 class Missing(FxError):
@@ -262,6 +268,41 @@ class ClockDoubt(Conflict):
     """The clock jumped {0}; nothing is erased until an admin has looked: fxsftp sweep --confirm-clock"""
 
 
+# ---- coming in -----------------------------------------------------------------------------------
+
+
+class LinkOver(Missing):
+    """This link does not work any more: it was used, is too old, or a newer one has been sent. Choose 'Forgotten
+    password' on the log-in page, and a new one comes by e-mail."""
+
+
+class ConfirmationOver(Conflict):
+    """This code does not work any more: it was used, is too old, or was mistyped too often. Ask for the change once
+    more."""
+
+
+class WrongConfirmation(Forbidden):
+    """That is not the code in the SMS. Type its six digits as they stand there."""
+
+
+class NotConfirmed(Forbidden):
+    """This change needs to be confirmed with a code by SMS first."""
+
+
+class NoPhone(Conflict):
+    """There is no phone to which a code that confirms this could be sent. Ask the operator to make the change."""
+
+
+class AskedTooOften(Unavailable):
+    """That was asked for {0} times within an hour. Wait an hour, or ask the operator."""
+
+    temporary = True
+
+
+class TotpRequired(Forbidden):
+    """This exchange asks everybody like you for a code from an app at log-in, so that can't be turned off."""
+
+
 # ---- sealed containers ---------------------------------------------------------------------------
 
 
@@ -317,6 +358,41 @@ class BadHandle(Malformed):
 
 class NotSupported(FxError):
     """This server does not do {0}."""
+
+
+# ---- the portal --------------------------------------------------------------------------------------
+
+
+class NoSuchPage(Missing):
+    """There is no such page here. Check the address, or begin at the front page."""
+
+
+class NoPackage(Missing):
+    """There is no such package in your inbox. Its time may be over, its sender may have recalled it, or you may have
+    removed it. If it was sent to another of your addresses, log in with that one."""
+
+
+class LogInFirst(Forbidden):
+    """Log in to see this page."""
+
+
+class WrongLogIn(Forbidden):
+    """User name and password do not belong together, or there were too many tries. Type them once more, wait a
+    quarter of an hour, or choose a new password by 'Forgotten password'."""
+
+
+class WrongDigits(Forbidden):
+    """These digits are not right, or were used before. Type the ones that the app shows now."""
+
+
+class BadForm(Malformed):
+    """This form can't be taken: {0}. Load the page again and fill it in once more."""
+
+
+class TooOften(Unavailable):
+    """That was tried too often from where you are. Wait a minute and try again."""
+
+    temporary = True
 
 
 # ---- the partner's side: client, and its half of the command line ---------------------------------

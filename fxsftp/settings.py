@@ -14,6 +14,7 @@ import stat
 import tomllib
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -120,14 +121,23 @@ def _zone(value: str) -> str:
 
 
 def _public_url(value: str) -> str:
-    """Without the slash at its end, for paths go behind it."""
+    """Without the slash at its end, for paths go behind it; its cookies are for a whole host, so it has none itself."""
     parts = urlsplit(value)
     is_here = parts.hostname in ("localhost", "127.0.0.1", "::1")
-    if value and (not parts.hostname or parts.scheme not in ("https", "http") or parts.query or parts.fragment):
+    more = parts.path.strip("/") or parts.query or parts.fragment or parts.username
+    if value and (not parts.hostname or parts.scheme not in ("https", "http") or more):
         raise ValueError("write it like 'https://exchange.example.org'")
     if parts.scheme == "http" and not is_here:
         raise ValueError("it must begin with https://; a web server in front of the portal speaks TLS")
     return value.rstrip("/")
+
+
+def _network(value: str) -> str:
+    try:
+        ip_network(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is no address; write it like '192.0.2.7' or '192.0.2.0/24'") from None
+    return value
 
 
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0, allow_inf_nan=False)]
@@ -142,6 +152,7 @@ Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 HookName = Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9-]*)?$")]
 Zone = Annotated[str, AfterValidator(_zone)]
 PublicUrl = Annotated[str, AfterValidator(_public_url)]
+Networks = Annotated[tuple[Annotated[str, AfterValidator(_network)], ...], BeforeValidator(_several)]
 HookNames = Annotated[tuple[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")], ...], BeforeValidator(_several)]
 Delivery = Literal["code", "keys", "session"]
 
@@ -199,6 +210,11 @@ class Policy(Section):
     show_subject: bool = False
     webhook_shows: Literal["ids", "addresses", "subject"] = "ids"
     longest: Seconds = 90 * 86_400.0
+    wrong_passwords: Count = 10
+    wrong_within: Seconds = 900.0
+    locked: Seconds = 900.0
+    totp: Literal["off", "optional", "members", "all"] = "optional"
+    totp_with_keys: bool = False
     recovery: str = Field(default="", pattern=r"^(age1[0-9a-z]+)?$")
 
 
@@ -249,6 +265,13 @@ class Portal(Section):
     listen: str = "127.0.0.1"
     port: Port = 8080
     public_url: PublicUrl = ""
+    invitation: Seconds = 14 * 86_400.0
+    password_link: Seconds = 2 * 3600.0
+    idle: Seconds = 1800.0
+    longest: Seconds = 12 * 3600.0
+    proxies: Networks = ("127.0.0.1", "::1")
+    certificate: str = ""
+    certificate_key: str = ""
 
 
 class Scan(Section):
@@ -290,6 +313,8 @@ class Settings(BaseSettings):
                 raise ValueError(f"notify.{way}: 'spool' writes codes to disk, so it needs exchange.demo = true")
         if self.exchange.ahead > self.exchange.ahead_total:
             raise ValueError("exchange.ahead_total: it must be at least exchange.ahead")
+        if bool(self.portal.certificate) != bool(self.portal.certificate_key):
+            raise ValueError("portal.certificate: it is of use only with portal.certificate_key, and that only with it")
         return self
 
     @property
@@ -342,6 +367,11 @@ class Settings(BaseSettings):
         if self._credentials is not None and (self._credentials / name).is_file():
             return (self._credentials / name).read_bytes()  # systemd guards that folder better than a mode could
         return _private(self.folder / name, name, may_own=self._owners())
+
+    def path_of(self, name: str) -> Path:
+        """Where a file lies that a library wants to read itself: among the credentials, else beside the settings."""
+        credential = self.credentials / name
+        return credential if credential.is_file() else self.folder / name
 
     def public(self, name: str) -> bytes:
         """The content of a file that anyone may read, from the same two places."""

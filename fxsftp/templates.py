@@ -36,7 +36,7 @@ from jinja2 import FileSystemLoader, StrictUndefined, TemplateError, TemplateNot
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from fxsftp import shipped
-from fxsftp.errors import BadTemplate
+from fxsftp.errors import BadTemplate, FxError
 
 LANGUAGES: Mapping[str, str] = {"en": "en_GB", "nb": "nb_NO", "nn": "nn_NO"}  # ours, and how babel writes their dates
 WIDTH = 76  # columns of a line of prose; what is indented is never broken
@@ -54,6 +54,7 @@ class Institution:
     port: int = 22
     timezone: str = "UTC"
     demo: bool = False
+    portal: str = ""  # where it is reached by browser, if it is
 
     @property
     def support(self) -> str:
@@ -78,7 +79,8 @@ class Templates:
         self._institution = institution
         self._folders = [*folders, config / "templates"]
         self._absent: set[str] = set()  # templates that were looked for in vain
-        self._speech = {language: self._environment(language, config / "locale") for language in LANGUAGES}
+        self._words = {language: _catalogue(language, config / "locale") for language in LANGUAGES}
+        self._speech = {language: self._environment(language) for language in LANGUAGES}
 
     def render(self, kind: str, way: str, language: str, facts: Mapping[str, object]) -> Message:
         """The notice `kind` as it goes out by `way`.  `facts["user"]` is the user name of the person who reads it.
@@ -101,6 +103,16 @@ class Templates:
     def room(self, name: str, language: str, facts: Mapping[str, object]) -> str:
         """A file that a room shows without storing it: README.txt, SHIPMENT.txt, sent.txt."""
         return _filled(self._say(f"rooms/{name}", language, facts))
+
+    def page(self, name: str, language: str, facts: Mapping[str, object]) -> str:
+        """A page of the portal, as HTML."""
+        return self._say(f"portal/{name}.html", language, facts)
+
+    def sentence(self, problem: FxError, language: str) -> str:
+        """What an error says, as far as the catalogue has it; the parts of it that are sentences of ours, too."""
+        words = self._words[spoken(language)]
+        parts = [words.gettext(part) if isinstance(part, str) and part else part for part in problem.args]
+        return problem.said(words.gettext, parts)
 
     def _say(self, name: str, language: str, facts: Mapping[str, object]) -> str:
         speech = self._speech[spoken(language)]
@@ -134,7 +146,7 @@ class Templates:
             raise BadTemplate(name, f"a fact is of the wrong sort ({type(error).__name__})") from None
         return said if name.endswith(".html") else _tidy(said)
 
-    def _environment(self, language: str, catalogues: Path) -> ImmutableSandboxedEnvironment:
+    def _environment(self, language: str) -> ImmutableSandboxedEnvironment:
         environment = ImmutableSandboxedEnvironment(
             loader=FileSystemLoader(self._folders),
             undefined=StrictUndefined,
@@ -143,7 +155,7 @@ class Templates:
             lstrip_blocks=True,
             auto_reload=False,  # a look at three files for each mail costs as much as all of its words
         )
-        words = _catalogue(language, catalogues)
+        words = self._words[language]
         environment.policies["ext.i18n.trimmed"] = True
         environment.install_gettext_callables(words.gettext, words.ngettext, newstyle=True)  # type: ignore[attr-defined]
         environment.filters |= _filters(LANGUAGES[language], ZoneInfo(self._institution.timezone), words.gettext)
@@ -154,7 +166,7 @@ class Templates:
             "ssh": self._ssh,
             "unlock": _unlock,
         }
-        environment.globals |= {"institution": self._institution}
+        environment.globals |= {"institution": self._institution, "portal": self._institution.portal}
         environment.globals |= {name: _strict(verb) for name, verb in verbs.items()}
         return environment
 
@@ -261,6 +273,9 @@ WORDS: Mapping[str, str] = {
     "phone": N_("the phone number for codes"),
     "delivery": N_("how shipments to you are locked"),
     "key": N_("your SSH keys"),
+    "totp": N_("the code from your app at log-in"),
+    "recovery": N_("your recovery codes"),
+    "recovery_used": N_("a recovery code was used"),
 }
 
 
@@ -373,6 +388,6 @@ def _part(part: str) -> str:
     if not part.startswith("    "):
         return f"<p>{'<br>'.join(escape(line) for line in part.split(chr(10)))}</p>"
     lines = [line.removeprefix("    ") for line in part.split("\n")]
-    if len(lines) == 1 and lines[0].startswith("sftp://"):
+    if len(lines) == 1 and lines[0].startswith(("sftp://", "https://", "http://")):
         return f'<p><a href="{escape(lines[0])}">{escape(lines[0])}</a></p>'
     return f"<pre>{escape(chr(10).join(lines))}</pre>"

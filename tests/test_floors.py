@@ -98,6 +98,10 @@ HOMES: dict[str, tuple[str, ...]] = {
     "uvloop": ("fxsftp.app",),
     "starlette": ("fxsftp.fronts.portal", "fxsftp.fronts.portal.*"),
     "uvicorn": ("fxsftp.fronts.portal.listener",),
+    "httptools": ("fxsftp.fronts.portal.listener",),
+    "python_multipart": ("fxsftp.fronts.portal.*",),
+    "segno": ("fxsftp.fronts.portal.*",),
+    "pyotp": ("fxsftp.exchange.totp",),
     "click": ("fxsftp.fronts.cli", "fxsftp.fronts.cli.*", "fxsftp.app"),
     "rich": ("fxsftp.fronts.cli", "fxsftp.fronts.cli.*"),
     "paramiko": ("fxsftp.client", "fxsftp.client.*"),
@@ -187,7 +191,7 @@ def test_the_plan_is_of_one_piece() -> None:
 
 def test_every_library_that_is_installed_has_a_home() -> None:
     module_of = {"pynacl": "nacl", "sqlite-utils": "sqlite_utils", "email-validator": "email_validator"}
-    module_of["pydantic-settings"] = "pydantic_settings"
+    module_of |= {"pydantic-settings": "pydantic_settings", "python-multipart": "python_multipart"}
     lines = (ROOT / "requirements" / "run.in").read_text().splitlines()
     names = {line.split(">=")[0] for line in lines if line and not line.startswith("#")}
     assert {module_of.get(name, name) for name in names} <= set(HOMES) - STANDARD

@@ -1,28 +1,142 @@
-"""All routes of the portal, on one page."""
+"""All routes of the portal, on one page, and who may call them.
+
+    GUEST   anybody                USER   who is logged in; others are sent to the log-in, and then back
+    HALF    who has given the password and still owes the second factor
+
+A handler takes a Call and answers; what the exchange refuses becomes a page here, in the visitor's language.
+"""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum
+from urllib.parse import quote
 
 from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
+from fxsftp.errors import FxError, LogInFirst, NoSuchPage, TooOften
 from fxsftp.fronts.desk import Desk
+from fxsftp.fronts.portal import entrance
+from fxsftp.fronts.portal.call import Call, House, Terms, status_of
 from fxsftp.fronts.portal.callbacks import TwilioCallback
+from fxsftp.fronts.portal.guard import SAFE, Guard
+from fxsftp.fronts.portal.statics import Statics
+from fxsftp.templates import Templates
+
+TOUCH = 60.0  # seconds; the exchange writes it down no more often
+
+log = logging.getLogger("fxsftp.portal")
+
+Handler = Callable[[Call], Awaitable[Response]]
+
+
+class Who(Enum):
+    """Who may call a page."""
+
+    GUEST = "guest"
+    HALF = "half"
+    USER = "user"
 
 
 @dataclass(frozen=True)
-class Terms:
-    """How the portal is reached from outside, and by what its callers prove who they are.  No token: no such caller."""
+class Page:
+    """One address, who may call it, and what answers."""
 
-    public_url: str
-    twilio_token: str = ""
+    path: str
+    who: Who
+    get: Handler | None = None
+    post: Handler | None = None
 
 
-def portal(desk: Desk, terms: Terms) -> Starlette:
+PAGES: Sequence[Page] = (
+    Page("/", Who.GUEST, entrance.front),
+    Page("/log-in", Who.GUEST, entrance.log_in_page, entrance.log_in),
+    Page("/log-in/code", Who.HALF, entrance.second_page, entrance.second),
+    Page("/log-out", Who.GUEST, post=entrance.log_out),
+    Page("/forgotten", Who.GUEST, entrance.forgotten_page, entrance.forgotten),
+    Page("/welcome/{token}", Who.GUEST, entrance.welcome_page, entrance.welcome),
+    Page("/password/{token}", Who.GUEST, entrance.password_page, entrance.password),
+)
+
+
+def portal(desk: Desk, templates: Templates, terms: Terms, statics: Statics) -> ASGIApp:
     """The portal over one exchange."""
-    routes: list[Route] = []
+    house = House(desk, templates, terms)
+    routes = [_route(house, page) for page in PAGES]
     if terms.twilio_token:
         twilio = TwilioCallback(desk, terms.twilio_token, f"{terms.public_url}/callbacks/twilio")
         routes.append(Route("/callbacks/twilio/{notice_id}", twilio.take, methods=["POST"]))
-    return Starlette(routes=routes)
+    routes.append(Route("/healthz", _healthz(house)))
+    routes.append(Route(f"{statics.prefix}/{{name:path}}", statics.serve))
+
+    async def lost(request: Request, _problem: Exception) -> Response:
+        return await _failed(await called(house, request), NoSuchPage())
+
+    app = Starlette(routes=routes, exception_handlers={404: lost, 405: lost})
+    app.router.redirect_slashes = False  # an address is ours or it is not
+    return Guard(app, terms)
+
+
+def _route(house: House, page: Page) -> Route:
+    methods = [method for method, handler in (("GET", page.get), ("POST", page.post)) if handler]
+
+    async def serve(request: Request) -> Response:
+        handler = page.get if request.method in SAFE else page.post
+        assert handler is not None
+        call = await called(house, request)
+        try:
+            _let_in(call, page.who)
+            return await handler(call)
+        except LogInFirst:
+            return call.go(f"/log-in?next={quote(request.url.path)}" if request.method in SAFE else "/log-in")
+        except FxError as problem:
+            return await _failed(call, problem)
+        except Exception:
+            log.exception("%s %s failed", request.method, page.path)  # the pattern: a path may hold a link's token
+            return await _failed(call, FxError())
+
+    return Route(page.path, serve, methods=methods)
+
+
+def _let_in(call: Call, who: Who) -> None:
+    if who is Who.USER and not call.is_in:
+        raise LogInFirst
+    if who is Who.HALF and call.visit is None:
+        raise LogInFirst
+
+
+async def called(house: House, request: Request) -> Call:
+    """A request as our pages see it: with its visit, if its cookie stands for one."""
+    token = request.cookies.get(house.terms.cookie, "")[:100]
+    visits, now = house.desk.exchange.visits, house.desk.now()
+    visit = await house.desk.ask(visits.find, token, now) if token else None
+    if visit and now - visit.seen >= TOUCH:
+        await house.desk.ask(visits.touch, visit, now)
+    return Call(house, request, token, visit)
+
+
+async def _failed(call: Call, problem: FxError) -> Response:
+    """What went wrong, as a page; as one line for programs."""
+    status = 429 if isinstance(problem, TooOften) else status_of(problem)
+    accepted = call.request.headers.get("Accept", "*/*")
+    if "text/html" in accepted or "*/*" in accepted:
+        return call.page("problem", status, problem=call.refusal(problem), is_missing=status == 404)
+    return PlainTextResponse(call.refusal(problem), status)
+
+
+def _healthz(house: House) -> Callable[[Request], Awaitable[Response]]:
+    async def healthz(_request: Request) -> Response:
+        """200 while the registry answers."""
+        try:
+            await house.desk.ask(house.desk.exchange.visits.find, "", house.desk.now())
+        except Exception:  # noqa: BLE001 - whatever it is: not healthy
+            return PlainTextResponse("the registry does not answer\n", 503)
+        return PlainTextResponse("ok\n")
+
+    return healthz

@@ -24,3 +24,8 @@ def read(text: bytes) -> asyncssh.SSHKey:
     if key.algorithm == b"ssh-rsa":
         key.sig_algorithms = (b"rsa-sha2-512", b"rsa-sha2-256")
     return key
+
+
+def fingerprint(public: bytes) -> str:
+    """Of a public key as its .pub file holds it, as OpenSSH shows it."""
+    return asyncssh.import_public_key(public).get_fingerprint()

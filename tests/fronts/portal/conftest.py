@@ -1,23 +1,32 @@
-"""A portal that listens on loopback, over a house whose clock is turned by hand."""
+"""The portal that listens on loopback, over a house whose clock is turned by hand."""
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import Iterator
-from concurrent.futures import Future
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 import requests
 from twilio.request_validator import RequestValidator
 
-from fxsftp.fronts.desk import Desk
-from fxsftp.fronts.portal.listener import listen
-from fxsftp.fronts.portal.routes import Terms, portal
+from tests.gate import PORTAL, Gate
 from tests.house import House
 
 PUBLIC, TOKEN = "https://fx.example", "sesame"
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    """An exchange that has a portal; where that is in truth, only the gate knows."""
+    with House(tmp_path / "house", settings_text=PORTAL) as built:
+        yield built
+
+
+@pytest.fixture
+def gate(house: House) -> Iterator[Gate]:
+    with Gate(house) as gate:
+        yield gate
 
 
 @dataclass
@@ -40,22 +49,5 @@ class Caller:
 
 @pytest.fixture
 def caller(house: House) -> Iterator[Caller]:
-    ready: Future[int] = Future()
-    told: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
-
-    async def serve() -> None:
-        stop = asyncio.Event()
-        desk = Desk(house.exchange, house.clock)
-        listener = listen(portal(desk, Terms(PUBLIC, TOKEN)), "127.0.0.1", 0)
-        told.set_result((asyncio.get_running_loop(), stop))
-        ready.set_result(listener.port)
-        await stop.wait()
-        await listener.close()
-        await desk.close()
-
-    thread = threading.Thread(target=asyncio.run, args=(serve(),))
-    thread.start()
-    yield Caller(ready.result(10))
-    loop, stop = told.result(10)
-    loop.call_soon_threadsafe(stop.set)
-    thread.join(20)
+    with Gate(house, public_url=PUBLIC, twilio_token=TOKEN) as gate:
+        yield Caller(gate.port)
