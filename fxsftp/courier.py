@@ -6,7 +6,8 @@ together.  A courier that is killed holds back what it had in hand for half a mi
 work.  At least once, then, and each attempt with the same id; twice only what was with a hook, or just back from it,
 when its courier died.  When to try again and when to give up is the exchange's to say.
 
-Sees codes on their way out and never says one: log lines name the shipment, the kind, the way and half of an address.
+Sees codes and links on their way out and never says one: log lines name the shipment, the kind, the way and half of an
+address.
 """
 
 from __future__ import annotations
@@ -231,8 +232,8 @@ class _Round:
             log.error("%s: %s", _about(notice), error)
             return Outcome(notice.id, "later", str(error))
         verdict = await carrier.carry(message, self.within)
-        if errand.code is not None:
-            verdict = _without(errand.code, verdict)
+        for secret in (errand.code, errand.token):
+            verdict = _without(secret, verdict) if secret else verdict
         self._judge(notice, verdict)
         return Outcome(
             notice.id, verdict.answer.value, verdict.reason, verdict.reference, verdict.ask, errand.is_question
@@ -378,6 +379,8 @@ class _Desk:
         facts = dict(errand.facts)
         if errand.code is not None and notice.way == "sms":
             facts["code"] = errand.code
+        if notice.way == "mail":
+            facts["token"] = errand.token or ""
         said = self.templates.render(errand.kind, notice.way, notice.language, facts)
         message["text"] = said.text
         if notice.way == "sms":
@@ -415,9 +418,9 @@ def hire(
     }
 
 
-def _without(code: str, verdict: Verdict) -> Verdict:
-    """The verdict, should a hook have put the code into it, without the code."""
-    reason, reference = (said.replace(code, "****") for said in (verdict.reason, verdict.reference))
+def _without(secret: str, verdict: Verdict) -> Verdict:
+    """The verdict, should a hook have put the code or the token into it, without that."""
+    reason, reference = (said.replace(secret, "****") for said in (verdict.reason, verdict.reference))
     return replace(verdict, reason=reason, reference=reference)
 
 

@@ -25,10 +25,15 @@ MAILS = sorted(path.stem for path in (CONFIG / "templates/mail").glob("[!_]*.txt
 KINDS = {
     "arrived", "collected", "held", "reminder", "recalled", "removed_unread", "expired_unread", "wrong_codes",
     "not_delivered", "invited", "changed", "unfinished", "quota", "digest", "test",
+    "password_link", "locked",
 }  # fmt: skip
 CODE = "7k3f-q2mp-0abc-defg"
+TOKEN = "0123456789abcdefghjkmnpqrstvwxyz"
+PORTAL = "https://portal.ssb.example"
 SUBJECT = "Ref 23-4567"
-INSTITUTION = Institution("Statistisk sentralbyrå AS", "help@ssb.example", "+47 21 09 00 00", "fx.ssb.example", 2222)
+INSTITUTION = Institution(
+    "Statistisk sentralbyrå AS", "help@ssb.example", "+47 21 09 00 00", "fx.ssb.example", 2222, portal=PORTAL
+)
 FACTS = {
     "user": "ann@firm.example",
     "shipment": "7k3f-q2mp",
@@ -50,6 +55,9 @@ FACTS = {
     "phrase": "",
     "used": 41_000_000_000,
     "quota": 50_000_000_000,
+    "token": TOKEN,
+    "until": 1_795_377_200.0,
+    "minutes": 15,
 }
 FACTS["items"] = [{"kind": "arrived", **FACTS}, {"kind": "collected", **FACTS}]
 LETTER = FACTS | {
@@ -111,7 +119,8 @@ def test_a_mail_has_a_subject_the_institutions_facts_and_never_a_code(kind, lang
     assert not any(ids.is_code_shaped(word) and ids.normal_code(word) for word in said.text.split())
     assert not re.search(r"[{}]|%\(|undefined|None", said.text, re.IGNORECASE)
     assert said.html is not None
-    assert not re.search(r"<(img|script|style|link|iframe|form)|https?:|src=|undefined|None", said.html)
+    html = said.html.replace(f"{PORTAL}/", "")
+    assert not re.search(r"<(img|script|style|link|iframe|form)|https?:|src=|undefined|None", html)
     assert CODE not in said.html
     assert words(said.html) == words(f"{said.subject} {said.text}")
     assert all(len(line) <= 76 for line in said.text.splitlines() if not line.startswith(" "))
@@ -129,8 +138,36 @@ def test_every_mail_shows_the_phrase_of_its_reader_and_a_link_in_it_carries_no_l
     assert "\n    blå <flodhest> & 7\n" in said.text
     assert "<pre>blå &lt;flodhest&gt; &amp; 7</pre>" in said.html
     assert "flodhest" not in mail(templates, kind, language).text
-    assert re.findall(r"sftp://([^@]*)@", said.text) == ["ann%40firm.example"] * said.text.count("://")
+    assert re.findall(r"sftp://([^@]*)@", said.text) == ["ann%40firm.example"] * said.text.count("sftp://")
     assert said.html.count("href=") == said.text.count("://")
+
+
+@pytest.mark.parametrize(("kind", "path"), [("invited", "welcome"), ("password_link", "password")])
+def test_a_mail_with_a_link_to_the_portal_shows_it_once_and_alone_in_its_line(kind, path, templates):
+    said = mail(templates, kind)
+    link = f"{PORTAL}/{path}/{TOKEN}"
+    assert f"\n    {link}\n" in said.text
+    assert f'<p><a href="{link}">{link}</a></p>' in said.html
+    assert said.text.count(TOKEN) == 1
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_no_other_mail_and_no_sms_has_a_place_for_the_token_of_a_link(language, templates):
+    for kind, sort in SORTS.items():
+        for way in sort.ways:
+            said = templates.render(kind, way, language, FACTS | {"code": CODE, "what": "phone"})
+            assert (TOKEN in said.subject + said.text) is (sort.carries == "link"), (kind, way)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("sender", ["kari@ssb.example", ""])
+def test_where_there_is_no_portal_an_invitation_says_whom_to_call(language, sender):
+    facts = FACTS | {"token": "", "until": None, "sender": sender, "sender_name": ""}
+    said = Templates([], replace(INSTITUTION, portal="")).render("invited", "mail", language, facts)
+    assert "http" not in said.text
+    assert "SFTP" in said.text
+    assert INSTITUTION.support_phone in said.text
+    assert ("kari@ssb.example" in said.text) is bool(sender)
 
 
 @pytest.mark.parametrize("kind", ["arrived", "reminder", "recalled", "wrong_codes", "digest"])
@@ -144,7 +181,7 @@ def test_a_mail_says_neither_sender_nor_subject_where_policy_hides_them(kind, te
 
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("kind", sorted(kind for kind, sort in SORTS.items() if "sms" in sort.ways))
-@pytest.mark.parametrize("what", ["password", "phone", "delivery", "key"])
+@pytest.mark.parametrize("what", ["password", "phone", "delivery", "key", "totp", "recovery", "recovery_used"])
 def test_every_sms_is_one_part_of_gsm_7_bit_without_link_or_subject(kind, what, language, templates):
     said = templates.render(kind, "sms", language, FACTS | {"code": CODE, "what": what})
     assert (said.subject, said.html) == ("", None)

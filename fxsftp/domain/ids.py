@@ -63,6 +63,24 @@ def new_token() -> str:
     return "".join(secrets.choice(ALPHABET) for _ in range(32))
 
 
+def new_recovery_code() -> str:
+    """`xxxxx-xxxxx-xxxxx`: 75 random bits, and does not look like the code of a shipment.  Only its hash is stored."""
+    return "-".join("".join(secrets.choice(ALPHABET) for _ in range(5)) for _ in range(3))
+
+
+def normal_recovery_code(typed: str) -> str | None:
+    """As it was shown, or None when it can't be one; forgives what normal_code does."""
+    letters = typed.lower().translate(_TYPED)
+    if len(letters) != 15 or any(letter not in _VALUE for letter in letters):
+        return None
+    return "-".join(letters[i : i + 5] for i in range(0, 15, 5))
+
+
+def new_digits() -> str:
+    """Six random digits, for an SMS that confirms a change."""
+    return f"{secrets.randbelow(10**6):06}"
+
+
 def _grouped(values: list[int]) -> str:
     letters = "".join(ALPHABET[value] for value in values)
     return "-".join(letters[i : i + 4] for i in range(0, 16, 4))

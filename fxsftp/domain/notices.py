@@ -21,21 +21,22 @@ class Sort:
     """One kind of notice: by which ways it goes, and what it may wait for.
 
     `may_wait`: it may stand in the mail of the day of a user who wants one.  `warns`: it keeps to nobody's quiet hours.
+    `carries`: what only its reader may know, and no row has: the "code" of a delivery, the "digits" that confirm a
+    change (both by SMS and never by mail), or the token of a "link" (by mail and never by SMS).
     """
 
     ways: tuple[str, ...] = ("mail",)
     may_wait: bool = False
     warns: bool = False
+    carries: str = ""
 
 
-# What programs are told stands in exchange/events.  Two that a reader may look for are not here, because nothing makes
-# them yet: the link that sets a password comes with the portal, and an account is never locked (a connection is cut
-# after `login_tries`; see fronts/sftp/listener).
+# What programs are told stands in exchange/events.
 SORTS: Mapping[str, Sort] = {
     # to a recipient
-    "invited": Sort(),
+    "invited": Sort(carries="link"),
     "arrived": Sort(may_wait=True),
-    "code": Sort(("sms",)),
+    "code": Sort(("sms",), carries="code"),
     "reminder": Sort(),  # tomorrow may be too late for it
     "recalled": Sort(may_wait=True),
     "wrong_codes": Sort(warns=True),
@@ -47,7 +48,10 @@ SORTS: Mapping[str, Sort] = {
     "held": Sort(),
     "not_delivered": Sort(),
     # about an account
+    "password_link": Sort(carries="link"),
+    "confirm": Sort(("sms",), warns=True, carries="digits"),  # somebody waits for it, at whatever hour
     "changed": Sort(("mail", "sms"), warns=True),
+    "locked": Sort(warns=True),  # not by SMS: strangers can bring it about, and each costs money
     "quota": Sort(),
     # of the exchange's own
     "digest": Sort(),

@@ -48,6 +48,16 @@ class Policy:
     scan: tuple[str, ...] = ()
     webhook: str = ""
     webhook_shows: str = "ids"
+    wrong_passwords: int = 10
+    wrong_within: float = 15 * MINUTE
+    locked: float = 15 * MINUTE
+    totp: str = "optional"
+    totp_with_keys: bool = False
+    portal: str = ""
+    invitation: float = 14 * DAY
+    password_link: float = 2 * HOUR
+    visit_idle: float = 30 * MINUTE
+    visit_longest: float = 12 * HOUR
     timezone: str = "UTC"
     recovery: str = ""
     partial: tuple[str, ...] = field(
@@ -71,6 +81,10 @@ class Policy:
     def webhook_tells(self, what: str) -> bool:
         """Whether an event may go out with its `addresses` or its `subject`."""
         return WEBHOOK_SHOWS.index(what) <= WEBHOOK_SHOWS.index(self.webhook_shows)
+
+    def wants_totp(self, user: User) -> bool:
+        """Whether this user must have a second factor at log-in by password."""
+        return self.totp == "all" or (self.totp == "members" and user.kind is Kind.MEMBER)
 
     def lock_for(
         self, user: User, has_key: bool, via: LockKind | None = None, minimum: LockKind | None = None

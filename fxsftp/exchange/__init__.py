@@ -5,23 +5,31 @@ A method either returns with the registry committed, or raises and nothing happe
 
 One drop's way through these rooms:  writing (open_draft, close_draft)  →  dispatch (step)  →  notices
 (take_due)  →  inbox (open, read_done)  →  sent (find);  upkeep (sweep) ends it.
+One person's:  people (invite)  →  links (request_by_invitation, set_password)  →  visits (begin), totp (check).
 """
 
 from __future__ import annotations
 
 from fxsftp.exchange.bodies import Bodies
 from fxsftp.exchange.composing import Composing
+from fxsftp.exchange.confirmations import Confirmations
 from fxsftp.exchange.dispatch import Dispatch
 from fxsftp.exchange.drops import Drops
 from fxsftp.exchange.holdings import Holdings, Keyring
 from fxsftp.exchange.inbox import Inbox
+from fxsftp.exchange.links import Links
+from fxsftp.exchange.lockout import Lockout
 from fxsftp.exchange.notices import Notices
 from fxsftp.exchange.outbox import Outbox
 from fxsftp.exchange.people import People
+from fxsftp.exchange.renewing import Renewing
 from fxsftp.exchange.reports import Reports
 from fxsftp.exchange.scanning import Scanning
 from fxsftp.exchange.sent import SentRoom
+from fxsftp.exchange.tokens import Tokens
+from fxsftp.exchange.totp import Totp
 from fxsftp.exchange.upkeep import Upkeep
+from fxsftp.exchange.visits import Visits
 from fxsftp.exchange.writing import Writing
 
 __all__ = ["Exchange", "Holdings", "Keyring"]
@@ -30,7 +38,7 @@ __all__ = ["Exchange", "Holdings", "Keyring"]
 class Exchange:
     """All rooms over one set of holdings."""
 
-    def __init__(self, holdings: Holdings, language: str = "en", bounces: str = "") -> None:
+    def __init__(self, holdings: Holdings, language: str = "en", bounces: str = "", name: str = "fxsftp") -> None:
         self._holdings = holdings
         self.policy = holdings.policy
         bodies = Bodies(holdings)
@@ -39,12 +47,18 @@ class Exchange:
         drops = Drops(holdings, bodies)
         self.writing = Writing(holdings, bodies, drops)
         self.outbox = Outbox(holdings, bodies, drops, self.writing)
-        self.people = People(holdings, drops, self.notices, language)
+        tokens, lockout = Tokens(holdings, self.notices), Lockout(holdings, self.notices)
+        self.people = People(holdings, drops, self.notices, tokens, lockout, language)
+        self.links = Links(holdings, self.people, drops, tokens, lockout)
+        self.totp = Totp(holdings, self.notices, lockout, name)
+        self.confirmations = Confirmations(holdings, self.people, self.totp, tokens)
+        self.visits = Visits(holdings)
         self.dispatch = Dispatch(holdings, bodies, drops, self.writing, self.notices)
         self.composing = Composing(holdings, bodies, drops, self.writing, self.people, self.dispatch)
         self.scanning = Scanning(holdings, bodies, self.dispatch)
         self.inbox = Inbox(holdings, bodies, self.notices)
         self.sent = SentRoom(holdings, bodies, self.notices)
+        self.renewing = Renewing(holdings, self.dispatch, self.notices)
         self.upkeep = Upkeep(holdings, bodies, self.notices)
 
     def close(self) -> None:

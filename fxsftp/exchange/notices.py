@@ -1,7 +1,7 @@
 """Notices: what is told to whom by which way, and how it went.
 
-A notice's row is written in the transaction of what it tells of.  A code never stands in a row: the
-courier fetches it from the secrets, opens it with its own key, and passes it on.
+A notice's row is written in the transaction of what it tells of.  A code or a link's token never stands in a
+row: the courier fetches it from the secrets, opens it with its own key, and passes it on.
 
     due ──► carried ──► delivered          what the providers say comes in by `delivered` and `undelivered`,
      │         └──────► failed             in any order and more than once; nothing leaves a final state
@@ -13,8 +13,8 @@ from __future__ import annotations
 import json
 import logging
 import random
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from fxsftp import seal
@@ -42,14 +42,15 @@ BEFORE = {state: tuple(old for old, new in domain.MOVES.items() if state in new)
 class Errand:
     """A notice ready to be carried, as the kind and with the facts that its template is to have.
 
-    `code` is in clear, for this one message.  In a digest, `notice` stands for all `ids` that go with it.
+    `code`, for an SMS, and `token`, for a mail, are in clear, for this one message.  In a digest, `notice` stands for all `ids` that go with it.
     `is_question`: it was carried, and its provider is only asked what became of it.
     """
 
     notice: Notice
     kind: str
     facts: dict[str, object]
-    code: str | None = None
+    code: str | None = field(default=None, repr=False)
+    token: str | None = field(default=None, repr=False)
     ids: tuple[str, ...] = ()
     is_question: bool = False
 
@@ -128,6 +129,17 @@ class Notices:
         for way in SORTS[kind].ways:
             self._add(kind, way, user, None, {"user": user.email, **facts}, now)
 
+    def to_user_with(self, kind: str, way: str, user: User, now: float, **facts: object) -> str:
+        """The same by one way, for what carries a link or digits; answers its id, by which they are kept."""
+        made = self._add(kind, way, user, None, {"user": user.email, **facts}, now)
+        assert made is not None  # the caller has seen that the user has an address of this way
+        return made
+
+    def supersede(self, notice_ids: Iterable[str], now: float) -> None:
+        """A newer one takes the place of these: what is not on its way yet is not sent."""
+        for notice_id in notice_ids:
+            self._registry.notices.settle(notice_id, "dropped", ("due",), "a newer one was sent", now)
+
     def _facts(self, shipment: Shipment, files: Sequence[File], lock: LockKind, user: User) -> dict[str, object]:
         sender = self._registry.people.by_id(shipment.sender_id)
         assert sender is not None
@@ -195,16 +207,17 @@ class Notices:
             questions = rows.take_questions(way, now, lease, until, room) if room else []
         errands = [Errand(each, each.kind, {}, ids=(each.id,), is_question=True) for each in questions]
         for bundle, user in bundles:
-            notice, code = bundle[0], None
-            if notice.kind == "code":
-                code = self._code(notice)
-                if code is None:
-                    self.failed(notice.id, lease, "the code is gone", now)
-                    continue
+            notice, carries = bundle[0], carried_by(bundle[0])
+            secret = self._secret(notice, now) if carries else None
+            if carries and secret is None:
+                self.failed(notice.id, lease, f"the {carries} is gone", now)
+                continue
             ids = tuple(each.id for each in bundle)
             known = {"user": notice.address, "phrase": user.phrase if user and user.phrase else ""}
             if len(bundle) == 1:
-                errands.append(Errand(notice, notice.kind, known | notice.facts, code, ids))
+                facts = known | {"until": None} | notice.facts
+                code, token = (None, secret) if notice.way == "mail" else (secret, None)
+                errands.append(Errand(notice, notice.kind, facts, code, token, ids))
             else:
                 items = [{"kind": each.kind, **each.facts} for each in bundle]
                 errands.append(Errand(notice, "digest", known | {"items": items}, ids=ids))
@@ -231,11 +244,18 @@ class Notices:
             seen |= {each.id for each in together}
             yield sorted(together, key=lambda each: each.id != each.envelope), user  # first the one whose id it has
 
-    def _code(self, notice: Notice) -> str | None:
-        courier, sealed = self._holdings.keys.courier, None
-        if notice.delivery_id is not None:
-            sealed = self._holdings.secrets.code(notice.delivery_id)
-        return seal.open_small(sealed, courier).decode() if sealed and courier else None
+    def _secret(self, notice: Notice, now: float) -> str | None:
+        courier, sealed = self._holdings.keys.courier, self._sealed(notice, now)
+        if sealed is None or courier is None:
+            return None
+        secret, _, parcel = seal.open_small(sealed, courier).decode().partition(" ")
+        is_for_another = parcel and parcel != self._registry.deliveries.parcel(notice.delivery_id or 0)
+        return None if is_for_another else secret
+
+    def _sealed(self, notice: Notice, now: float) -> bytes | None:
+        if carried_by(notice) != "code":
+            return self._holdings.secrets.link(notice.id, now)
+        return self._holdings.secrets.code(notice.delivery_id) if notice.delivery_id is not None else None
 
     def renew(self, way: str, lease: str, until: float, notice_ids: Sequence[str]) -> None:
         """This courier lives, and keeps these, which it has in hand."""
@@ -252,8 +272,16 @@ class Notices:
                     self._became(way, lease, outcome, now)
             if any(outcome.became in ("carried", "failed") for outcome in outcomes) and self.stopped(way):
                 self._registry.record.set_standing(STOPPED + way, None)
+        self._erase_links(
+            [outcome.notice_id for outcome in outcomes if outcome.became in ("carried", "delivered")], way
+        )
         if any(outcome.became in ("failed", "delivered") for outcome in outcomes):
             self._holdings.ring()
+
+    def _erase_links(self, notice_ids: Sequence[str], way: str) -> None:
+        """A mail that was taken is not sent again, and needs its link no more; of an SMS, only delivery says so."""
+        if way == "mail" and notice_ids:
+            self._holdings.later(self._holdings.secrets.erase_links, notice_ids)
 
     def _became(self, way: str, lease: str, outcome: Outcome, now: float) -> None:
         match outcome.became:
@@ -296,6 +324,7 @@ class Notices:
     def carried(self, notice_id: str, lease: str, reference: str, now: float) -> None:
         """A hook has passed it on."""
         self._finish(notice_id, lease, "carried", "", reference, now)
+        self._erase_links([notice_id], "mail")
 
     def later(self, notice_id: str, lease: str, reason: str, now: float) -> None:
         """Try again after a while; give up in the end, and then its failure is shown to the sender."""
@@ -408,8 +437,9 @@ class Notices:
                 user = self._registry.people.by_id(notice.user_id) if notice.user_id is not None else None
                 if user and user.bounce and user.bounce.way == way:
                     self._registry.people.change(user.id, **NO_BOUNCE)
-        codes = [each.delivery_id for each in done if each.kind == "code" and each.delivery_id is not None]
+        codes = [each.delivery_id for each in done if each.delivery_id is not None and self._is_last_code(each)]
         self._holdings.secrets.erase_codes(codes)
+        self._holdings.secrets.erase_links(each.id for each in done if carried_by(each))
         return bool(done)
 
     def undelivered(
@@ -505,19 +535,34 @@ class Notices:
             raise Conflict(f"{found.email} has no phone number")
         rows = self._registry.notices
         with self._registry.atomic():
-            before = [each for each in rows.of_shipment(shipment_id) if each.delivery_id == delivery.id]
-            before = [each for each in before if each.kind == "code"]
-            if len(before) >= CODES:
-                raise Conflict(f"its code was sent {len(before)} times; ask the operator")
-            for each in before:
-                rows.settle(each.id, "dropped", ("due",), "sent again", now)
-            reached = replace(found, phone=number)
-            made = self._add("code", "sms", reached, shipment, {"shipment": shipment_id}, now, delivery.id)
-            assert made is not None
+            made = self.code_again(replace(found, phone=number), shipment, delivery.id, "sent again", now)
             where = f"{found.email}: {hint(number)}"
             self._registry.record.tell(now, who, "code sent again", where, shipment_id)
         self._holdings.ring()
+        return made
+
+    def code_again(self, user: User, shipment: Shipment, delivery_id: int, why: str, now: float) -> Notice:
+        """In somebody's transaction: another SMS with a code, instead of one that waits.  Raises Conflict after some."""
+        before = self._codes(shipment.id, delivery_id)
+        if len(before) >= CODES:
+            raise Conflict(f"its code was sent {len(before)} times; ask the operator")
+        for each in before:
+            self._registry.notices.settle(each.id, "dropped", ("due",), why, now)
+        made = self._add("code", "sms", user, shipment, {"shipment": shipment.id}, now, delivery_id)
+        assert made is not None
         return self.find(made)
+
+    def _codes(self, shipment_id: str, delivery_id: int) -> list[Notice]:
+        of_shipment = self._registry.notices.of_shipment(shipment_id)
+        return [each for each in of_shipment if each.delivery_id == delivery_id and each.kind == "code"]
+
+    def _is_last_code(self, notice: Notice) -> bool:
+        """Whether this brought a code, and no later SMS is still to bring it, or a newer one."""
+        if notice.kind != "code" or notice.shipment_id is None or notice.delivery_id is None:
+            return False
+        codes = self._codes(notice.shipment_id, notice.delivery_id)
+        later = [each for each in codes if each.id != notice.id and each.made >= notice.made]
+        return not any(each.state in ("due", "carried") for each in later)
 
     def retry(self, notice_id: str, now: float, *, who: str = "admin") -> Notice:
         """What waits, failed or was dropped is tried at once, to where its reader is reached now; its way, too.
@@ -527,8 +572,9 @@ class Notices:
         notice = self.find(notice_id)
         if notice.state in ("carried", "delivered"):
             raise NoticeOver(notice_id, notice.state, "tried again")
-        if notice.kind == "code" and (notice.delivery_id is None or not self._has_code(notice.delivery_id)):
-            raise NoticeOver(notice_id, f"{notice.state}, and its code erased", "tried again")
+        carries = carried_by(notice)
+        if carries and self._sealed(notice, now) is None:
+            raise NoticeOver(notice_id, f"{notice.state}, and its {carries} erased", "tried again")
         user = self._registry.people.by_id(notice.user_id) if notice.user_id is not None else None
         address = (user.phone if notice.way == "sms" else user.email) if user else None
         with self._registry.atomic():
@@ -538,9 +584,6 @@ class Notices:
             self.resume(notice.way, now)
         self._holdings.ring()
         return self.find(notice_id)
-
-    def _has_code(self, delivery_id: int) -> bool:
-        return self._holdings.secrets.code(delivery_id) is not None
 
     def drop(self, notice_id: str, now: float, *, who: str = "admin") -> Notice:
         """It is not sent any more.  Raises NoticeUnknown, or NoticeOver for what is not due."""
@@ -577,6 +620,12 @@ class Notices:
         if found is None:
             raise NoticeUnknown(notice_id)
         return found
+
+
+def carried_by(notice: Notice) -> str:
+    """What it carries besides words: "code", "digits", "link", or nothing."""
+    carries = SORTS[notice.kind].carries if notice.kind in SORTS else ""
+    return "" if carries == "link" and notice.facts.get("until") is None else carries  # an invitation without a portal
 
 
 NO_BOUNCE: dict[str, str | None] = {"bounced": None, "bounced_way": None, "bounced_reason": ""}

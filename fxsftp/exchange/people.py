@@ -14,7 +14,9 @@ from fxsftp import seal
 from fxsftp.domain import addresses, lifecycle
 from fxsftp.domain import notices as domain_notices
 from fxsftp.domain.model import Delivery, Key, Kind, LockKind, Route, Standing, User
+from fxsftp.domain.policy import HOUR
 from fxsftp.errors import (
+    AskedTooOften,
     BadKey,
     BadPassword,
     Conflict,
@@ -25,12 +27,15 @@ from fxsftp.errors import (
 )
 from fxsftp.exchange.drops import Drops
 from fxsftp.exchange.holdings import Holdings
+from fxsftp.exchange.lockout import Lockout
 from fxsftp.exchange.notices import NO_BOUNCE, Notices
+from fxsftp.exchange.tokens import Tokens, hashed
 from fxsftp.store.registry.people import routes_text
 
 log = logging.getLogger("fxsftp.exchange")
 
 PASSWORD_MIN, PASSWORD_MAX = 12, 1024  # characters; NIST SP 800-63B asks for length and for nothing else
+INVITATIONS = 5  # to one address in an hour
 PHRASE = 60  # characters; it stands in one line of a mail
 LANGUAGES = ("en", "nb", "nn")
 
@@ -38,11 +43,15 @@ LANGUAGES = ("en", "nb", "nn")
 class People:
     """Who may come in, and by what."""
 
-    def __init__(self, holdings: Holdings, drops: Drops, notices: Notices, language: str) -> None:
+    def __init__(
+        self, holdings: Holdings, drops: Drops, notices: Notices, tokens: Tokens, lockout: Lockout, language: str
+    ) -> None:
         self._holdings = holdings
         self._registry = holdings.registry
         self._drops = drops
         self._notices = notices
+        self._tokens = tokens
+        self._lockout = lockout
         self._language = language
 
     # ---- finding
@@ -103,21 +112,49 @@ class People:
             self._drops.registered(user, now)
         return user
 
-    def invite(self, member: User, email: str, phone: str, now: float) -> User:
-        """A member asks a partner in; the phone number is the member's word, never the invitee's."""
-        if member.kind is not Kind.MEMBER:
+    def invite(
+        self, member: User | None, email: str, phone: str, now: float, *, kind: Kind = Kind.PARTNER, name: str = ""
+    ) -> User:
+        """A member, or with None an admin, asks somebody in; the phone number is theirs to say, never the invitee's.
+
+        Who was invited already and has not registered gets another mail, by whoever may say the number: who invited
+        them, or an admin.  Raises Forbidden, UserExists, BadAddress, BadPhone or AskedTooOften.
+        """
+        if member is not None and member.kind is not Kind.MEMBER:
             raise Forbidden("only members of the institution can invite")
         address, number = addresses.address(email), addresses.phone(phone)
+        who = member.email if member else "admin"
         with self._registry.atomic():
-            if self._registry.people.by_email(address):
+            user = self._registry.people.by_email(address)
+            if user is not None and not self._may_invite_again(member, user, number):
                 raise UserExists(address)
-            user_id = self._registry.people.add(address, Kind.PARTNER, Standing.INVITED, self._language, now)
-            self._registry.people.change(user_id, phone=number, invited_by=member.id)
-            user = self.by_id(user_id)
-            self._notices.to_user("invited", user, now, sender=member.email, sender_name=member.name)
-            self._registry.record.tell(now, member.email, "user invited", address)
+            if user is None:
+                user_id = self._registry.people.add(address, kind, Standing.INVITED, self._language, now)
+                self._registry.people.change(user_id, invited_by=member.id if member else None, name=name)
+            else:
+                user_id = user.id
+            self._registry.people.change(user_id, phone=number)
+            fresh = self.by_id(user_id)
+            self._send_invitation(fresh, member, now)
+            self._registry.record.tell(now, who, "user invited", address)
         self._holdings.ring()
-        return user
+        return fresh
+
+    def _may_invite_again(self, member: User | None, user: User, number: str) -> bool:
+        """Whoever may set the number, which others can't learn or replace by inviting once more."""
+        if user.standing is not Standing.INVITED:
+            return False
+        return member is None or (number == user.phone and self._registry.people.invited_by(user.id) == member.id)
+
+    def _send_invitation(self, user: User, member: User | None, now: float) -> None:
+        facts = {"sender": member.email if member else "", "sender_name": member.name if member else ""}
+        if not self._holdings.policy.portal:  # then there is nowhere for a link to lead
+            self._notices.to_user("invited", user, now, **facts)
+            return
+        asked = self._registry.accounts.asked(hashed(user.email), "invited", now - HOUR)
+        if asked >= INVITATIONS:
+            raise AskedTooOften(asked)
+        self._tokens.link("invited", "invited", user, user.email, now, **facts)
 
     def change(self, email: str, now: float, *, who: str = "admin", **wishes: object) -> User:
         """Set phone, language, delivery, name, default_recipient, routes, quota, or how the user is told of things:
@@ -174,6 +211,8 @@ class People:
         with self._registry.atomic():
             self._registry.people.change(user.id, standing=standing, **NO_BOUNCE)
             self._registry.record.tell(now, who, f"user {_STANDS[standing]}", user.email)
+            if standing is not Standing.ACTIVE:
+                self._registry.accounts.end_visits(user.id)
             for delivery in self._registry.deliveries.of_user(user.id):
                 self._step(delivery, standing)
             fresh = self.by_id(user.id)
@@ -207,7 +246,8 @@ class People:
         self._holdings.ring()
         return key
 
-    def _add_key(self, user: User, line: str, now: float, *, opens: bool) -> Key:
+    def known_key(self, user: User, line: str) -> seal.PublicKey:
+        """The key in a line, if it may be this user's next.  Raises BadKey."""
         public = seal.load_public_key(line.strip())
         if public.kind == "ssh-dss" or public.kind.startswith("ssh-rsa-cert"):
             raise BadKey(f"keys of kind {public.kind} are no longer safe; make one with ssh-keygen -t ed25519")
@@ -215,6 +255,10 @@ class People:
             raise BadKey(f"RSA with {public.bits} bits is too weak; make one with ssh-keygen -t ed25519")
         if any(key.fingerprint == public.fingerprint for key in self._registry.people.keys(user.id)):
             raise BadKey(f"{user.email} has this key already")
+        return public
+
+    def _add_key(self, user: User, line: str, now: float, *, opens: bool) -> Key:
+        public = self.known_key(user, line)
         can_open = opens and seal.usable_for_sealing(public.line) is None
         self._registry.people.add_key(
             user.id, public.line, public.kind, public.fingerprint, public.comment, can_open, now
@@ -240,28 +284,53 @@ class People:
     def set_password(self, email: str, password: str, now: float, *, who: str = "admin") -> None:
         """Raises BadPassword.  Slow: Argon2id."""
         user = self.find(email)
+        hashed_password = self.hash_password(user, password)
+        with self._registry.atomic():
+            self.keep_password(user, hashed_password, now, who=who)
+        self._holdings.ring()
+
+    def hash_password(self, user: User, password: str) -> str:
+        """What may be kept of it, if it can be this user's.  Raises BadPassword.  Slow: Argon2id."""
         if not PASSWORD_MIN <= len(password) <= PASSWORD_MAX:
             raise BadPassword(f"it must have {PASSWORD_MIN} to {PASSWORD_MAX} characters")
         if user.email.partition("@")[0] in password.casefold() or len(set(password)) < 5:
             raise BadPassword("it is too easy to guess; three or four unrelated words make a good one")
-        hashed = seal.hash_password(password)
-        with self._registry.atomic():
-            self._registry.people.change(user.id, password=hashed)
-            self._registry.record.tell(now, who, "password set", user.email)
-            self._notices.to_user("changed", user, now, what="password")
-        self._holdings.ring()
+        return seal.hash_password(password)
+
+    def keep_password(self, user: User, hashed_password: str, now: float, *, who: str) -> None:
+        """Within somebody's transaction: it lets in from now on, and the user is told."""
+        self._registry.people.change(user.id, password=hashed_password)
+        self._registry.record.tell(now, who, "password set", user.email)
+        self._notices.to_user("changed", user, now, what="password")
 
     def check_password(self, email: str, password: str, now: float) -> User | None:
-        """The user who may log in with it.  Takes as long for an unknown address as for a known one."""
+        """The user who may log in with it.  Takes as long for an unknown address as for a known one, or a locked one.
+
+        Too many wrong ones lock the account for a while, in which a right one is answered like a wrong one.
+        """
         user = self.may_log_in(email)
-        hashed = self._registry.people.password(user.id) if user else None
-        is_right = seal.verify_password(hashed or _nobody(), password)
-        if user is None or hashed is None or not is_right:
+        kept = self._registry.people.password(user.id) if user else None
+        is_right = seal.verify_password(kept or _nobody(), password)
+        is_locked = self._lockout.until(email, now) is not None  # asked after what takes long: many come at once
+        if user is None or kept is None or not is_right or is_locked:
+            self._lockout.wrong(email, user, now)
             return None
-        if seal.needs_rehash(hashed):
+        if seal.needs_rehash(kept):
             with self._registry.atomic():
                 self._registry.people.change(user.id, password=seal.hash_password(password))
                 self._registry.record.tell(now, "exchange", "password hashed anew", user.email)
+        return user
+
+    def locked_until(self, user: User, now: float) -> float | None:
+        """Until when log-in by password is closed for this user, if it is."""
+        return self._lockout.until(user.email, now)
+
+    def unlock(self, email: str, now: float, *, who: str = "admin") -> User:
+        """Log-in by password opens again, as if nothing wrong had been tried."""
+        user = self.find(email)
+        with self._registry.atomic():
+            self._lockout.lift(user.email)
+            self._registry.record.tell(now, who, "user unlocked", user.email)
         return user
 
     # ---- coming in

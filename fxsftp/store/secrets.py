@@ -1,7 +1,8 @@
 """Secrets: the few rows that must be erasable, in a database of their own that no backup takes along.
 
-Draft wraps (what opens a drop before dispatch, sealed to the house key) and codes in carriage (sealed to the courier
-key).  Rows are overwritten when they are deleted (`secure_delete`), and each erasing ends with a checkpoint that cuts
+Draft wraps (what opens a drop before dispatch, sealed to the house key), and what the courier is to carry (sealed to the
+courier key): codes of deliveries, and what a single notice takes to one person, the token of a link or the digits that
+confirm a change.  Rows are overwritten when they are deleted (`secure_delete`), and each erasing ends with a checkpoint that cuts
 the log to nothing, so that afterwards the bytes stand in no file of ours.
 """
 
@@ -20,6 +21,13 @@ MIGRATIONS: Steps = (
         CREATE TABLE drop_keys (shipment_id TEXT PRIMARY KEY, sealed BLOB NOT NULL, made REAL NOT NULL);
         CREATE TABLE codes (delivery_id INTEGER PRIMARY KEY, sealed BLOB NOT NULL, made REAL NOT NULL);
         CREATE INDEX codes_by_age ON codes (made);
+        """,
+    ),
+    (
+        "links",
+        """
+        CREATE TABLE links (notice_id TEXT PRIMARY KEY, sealed BLOB NOT NULL, until REAL NOT NULL);
+        CREATE INDEX links_until ON links (until);
         """,
     ),
 )
@@ -83,6 +91,30 @@ class Secrets:
     def erase_codes(self, delivery_ids: Iterable[int]) -> None:
         """Forget them for good, as erase_drop_keys does."""
         self._erase("DELETE FROM codes WHERE delivery_id = ?", delivery_ids)
+
+    # ---- what one notice carries: from its making until it is carried, or too old to be of use ---
+
+    def keep_link(self, notice_id: str, sealed: bytes, until: float) -> None:
+        """Keep what this notice, and only this one, carries to its reader."""
+        self._engine.execute("INSERT INTO links (notice_id, sealed, until) VALUES (?, ?, ?)", (notice_id, sealed, until))
+
+    def link(self, notice_id: str, now: float) -> bytes | None:
+        """None when it is gone, or of no use any more."""
+        sealed: bytes | None = self._engine.value(
+            "SELECT sealed FROM links WHERE notice_id = ? AND until > ?", (notice_id, now)
+        )
+        return sealed
+
+    def links_over(self, now: float) -> list[str]:
+        """The notices whose link or digits are of no use any more."""
+        return [row["notice_id"] for row in self._engine.rows("SELECT notice_id FROM links WHERE until <= ?", (now,))]
+
+    def erase_links(self, notice_ids: Iterable[str]) -> None:
+        """Forget them for good, as erase_drop_keys does; where there are none, nothing is done."""
+        ids = list(notice_ids)
+        marks = ", ".join("?" for _ in ids)
+        query = f"SELECT notice_id FROM links WHERE notice_id IN ({marks})"  # noqa: S608
+        self._erase("DELETE FROM links WHERE notice_id = ?", [row["notice_id"] for row in self._engine.rows(query, ids)])
 
     def _erase(self, statement: str, ids: Iterable[object]) -> None:
         parameters = [(each,) for each in ids]

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fxsftp.store.migrations import bring_up
+from fxsftp.store.registry.accounts import Accounts
 from fxsftp.store.registry.compositions import Compositions
 from fxsftp.store.registry.deliveries import Deliveries
 from fxsftp.store.registry.drops import Drops
@@ -29,6 +30,7 @@ class Registry:
         self._engine = Engine(path, "registry")
         bring_up(self._engine, "registry", MIGRATIONS)
         self.people = People(self._engine)
+        self.accounts = Accounts(self._engine)
         self.drops = Drops(self._engine)
         self.compositions = Compositions(self._engine)
         self.deliveries = Deliveries(self._engine)

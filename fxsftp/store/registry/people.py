@@ -36,7 +36,7 @@ class People:
 
     def all(self) -> list[User]:
         """Everyone not removed, by address."""
-        return [_user(row) for row in self._db.rows("SELECT * FROM users WHERE standing <> 'removed' ORDER BY email")]
+        return [user_of(row) for row in self._db.rows("SELECT * FROM users WHERE standing <> 'removed' ORDER BY email")]
 
     def change(self, user_id: int, **columns: str | int | float | None) -> None:
         """Set columns of one user."""
@@ -48,6 +48,11 @@ class People:
         found = self._db.value("SELECT password FROM users WHERE id = ?", (user_id,))
         return None if found is None else str(found)
 
+    def invited_by(self, user_id: int) -> int | None:
+        """The member who invited this user; None for an admin."""
+        found = self._db.value("SELECT invited_by FROM users WHERE id = ?", (user_id,))
+        return None if found is None else int(found)
+
     def full(self, share: float, quota: int) -> list[tuple[User, int]]:
         """Who takes up `share` of their quota or more, and so many bytes; `quota` is the usual one."""
         rows = self._db.rows(
@@ -57,7 +62,7 @@ class People:
             " WHERE standing <> 'removed' AND used >= ? * COALESCE(quota, ?) ORDER BY users.id",
             (share, quota),
         )
-        return [(_user(row), row["used"]) for row in rows]
+        return [(user_of(row), row["used"]) for row in rows]
 
     def quota_told(self) -> set[int]:
         """Who has been told that their quota is nearly used up, by id."""
@@ -91,7 +96,7 @@ class People:
     def members(self, group_id: int) -> list[User]:
         """The users of a group, by address."""
         return [
-            _user(row)
+            user_of(row)
             for row in self._db.rows(
                 "SELECT users.* FROM users JOIN members ON users.id = members.user_id "
                 "WHERE members.group_id = ? AND standing <> 'removed' ORDER BY email",
@@ -102,7 +107,7 @@ class People:
     def groups(self, user_id: int) -> list[User]:
         """The groups of a user, by address."""
         return [
-            _user(row)
+            user_of(row)
             for row in self._db.rows(
                 "SELECT users.* FROM users JOIN members ON users.id = members.group_id "
                 "WHERE members.user_id = ? AND standing <> 'removed' ORDER BY email",
@@ -131,10 +136,11 @@ def routes_text(routes: Sequence[Route]) -> str:
 
 
 def _maybe(row: sqlite3.Row | None) -> User | None:
-    return _user(row) if row else None
+    return user_of(row) if row else None
 
 
-def _user(row: sqlite3.Row) -> User:
+def user_of(row: sqlite3.Row) -> User:
+    """The user in a row of all columns of `users`."""
     return User(
         id=row["id"],
         email=row["email"],

@@ -283,6 +283,76 @@ MIGRATIONS: Sequence[tuple[str, str]] = (
         """,
     ),
     (
+        # What lets people in.  Of tokens only the SHA-256 is kept: 160 random bits need no salt and nothing slower.
+        # `asked` and `name` are hashes of an address as it was typed, so that unknown ones have rows like known ones.
+        "0008_accounts",
+        """
+        CREATE TABLE links (
+            token TEXT PRIMARY KEY,
+            kind TEXT NOT NULL CHECK (kind IN ('invited', 'password')),
+            user_id INTEGER REFERENCES users (id),
+            asked TEXT NOT NULL,
+            notice_id TEXT NOT NULL,
+            made REAL NOT NULL,
+            expires REAL NOT NULL,
+            used REAL
+        );
+        CREATE INDEX links_user ON links (user_id, kind) WHERE used IS NULL;
+        CREATE INDEX links_asked ON links (asked, kind, made);
+        CREATE INDEX links_expires ON links (expires);
+        CREATE TABLE tries (
+            name TEXT NOT NULL,
+            at REAL NOT NULL
+        );
+        CREATE INDEX tries_name ON tries (name, at);
+        CREATE INDEX tries_at ON tries (at);
+        CREATE TABLE locked (
+            name TEXT PRIMARY KEY,
+            until REAL NOT NULL
+        );
+        CREATE TABLE totp (
+            user_id INTEGER PRIMARY KEY REFERENCES users (id),
+            secret BLOB,
+            since REAL,
+            step INTEGER NOT NULL DEFAULT 0,
+            pending BLOB,
+            begun REAL,
+            allowed_until REAL
+        );
+        CREATE TABLE recovery_codes (
+            user_id INTEGER NOT NULL REFERENCES users (id),
+            code TEXT NOT NULL,
+            used REAL,
+            PRIMARY KEY (user_id, code)
+        );
+        CREATE TABLE confirmations (
+            id TEXT PRIMARY KEY,
+            user_id INTEGER NOT NULL REFERENCES users (id),
+            what TEXT NOT NULL,
+            wish TEXT NOT NULL,
+            phone TEXT NOT NULL,
+            digits BLOB NOT NULL,
+            notice_id TEXT NOT NULL,
+            made REAL NOT NULL,
+            expires REAL NOT NULL,
+            wrong INTEGER NOT NULL DEFAULT 0,
+            used REAL
+        );
+        CREATE INDEX confirmations_user ON confirmations (user_id, made);
+        CREATE INDEX confirmations_made ON confirmations (made);
+        CREATE TABLE visits (
+            token TEXT PRIMARY KEY,
+            user_id INTEGER NOT NULL REFERENCES users (id),
+            stage TEXT NOT NULL CHECK (stage IN ('half', 'whole')),
+            made REAL NOT NULL,
+            seen REAL NOT NULL,
+            confirmed REAL
+        );
+        CREATE INDEX visits_user ON visits (user_id);
+        CREATE INDEX visits_seen ON visits (seen);
+        """,
+    ),
+    (
         # `others` are the addresses after the first, parted by blanks, which no address has; `invites` says by which
         # phone those are to be invited who are not registered, and is emptied when that is done.
         "0009_composing",
@@ -291,7 +361,6 @@ MIGRATIONS: Sequence[tuple[str, str]] = (
         ALTER TABLE shipments ADD COLUMN others TEXT NOT NULL DEFAULT '';
         ALTER TABLE shipments ADD COLUMN invites TEXT NOT NULL DEFAULT '';
         ALTER TABLE shipments ADD COLUMN minimum TEXT CHECK (minimum IN ('code', 'keys', 'session'));
-        ALTER TABLE deliveries ADD COLUMN mark TEXT NOT NULL DEFAULT '';
         CREATE INDEX shipments_composing ON shipments (sender_id, made) WHERE composing = 1;
         """,
     ),
