@@ -1,4 +1,4 @@
-"""A stage for the browser modules: a little server with our own static files, the portal's policy, and lines that break.
+"""A stage for the browser modules: a little server with our static files, the portal's policy, and lines that break.
 
 It serves the files under two addresses: `/static/` as they are, and `/bare/` as a browser has them whose WebCrypto has
 no ChaCha20-Poly1305.  Files and pages are put on it by tests; whatever a browser asks is written down.
@@ -16,17 +16,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
 import uvicorn
+from playwright.sync_api import Browser, BrowserContext
 from starlette.types import Receive, Scope, Send
 
 from fxsftp.shipped import folder
+from tests.browser import chromium
 
 POLICY = "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 KINDS = {".js": "text/javascript; charset=utf-8", ".html": "text/html; charset=utf-8"}
 NO_CIPHER = b"""{
   const real = crypto.subtle.importKey.bind(crypto.subtle);
+  const none = () => Promise.reject(new DOMException("", "NotSupportedError"));
   crypto.subtle.importKey = (format, key, name, ...more) =>
-    name === "ChaCha20-Poly1305" ? Promise.reject(new DOMException("", "NotSupportedError")) : real(format, key, name, ...more);
+    name === "ChaCha20-Poly1305" ? none() : real(format, key, name, ...more);
 }
 """
 PIECE = 1 << 18  # bytes
@@ -214,6 +218,36 @@ def on_stage() -> Iterator[Stage]:
         listening.close()
 
 
+# ---- fixtures, for the modules that import them ----------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One browser for a module."""
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    """A stage with nothing on it."""
+    with on_stage() as built:
+        yield built
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """A browser's profile of its own, in which nothing of what scripts do is a slip, or against the policy."""
+    made = browser.new_context(locale="nb-NO", accept_downloads=True)
+    made.set_default_timeout(20_000)
+    problems: list[str] = []
+    made.on("weberror", lambda error: problems.append(str(error.error)))
+    made.on("console", lambda said: problems.append(said.text) if "Content Security Policy" in said.text else None)
+    yield made
+    made.close()
+    assert problems == []
+
+
 # ---- pages -----------------------------------------------------------------------------------------
 
 
@@ -231,3 +265,12 @@ def page(body: str, *modules: str, static: str = "/static") -> str:
     return (
         f'<!doctype html><html lang="nb"><meta charset="utf-8"><title>Stage</title>{scripts}<body>{body}</body></html>'
     )
+
+
+def exported(module: str) -> list[str]:
+    """The keys of words that a module wants."""
+    found = re.search(
+        r"export const WORDS = \[(.*?)\n\];", (folder("config") / "static" / f"{module}.js").read_text(), re.DOTALL
+    )
+    assert found
+    return re.findall(r'"([\w-]+)"', found[1])

@@ -7,21 +7,21 @@ import html
 import json
 import random
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
 from fxsftp import seal
 from fxsftp.domain import ids
 from fxsftp.seal.stream import CHUNK, SEALED_CHUNK
 from fxsftp.shipped import folder
-from tests.browser import chromium
 from tests.exchange.hands import dispatched
-from tests.fronts.portal.stage import Stage, on_stage, page, words
+from tests.fronts.portal.stage import Stage, browser, context, exported, page, stage, words
 from tests.house import ANN, House, at
+
+__all__ = ["browser", "context", "stage"]
 
 pytestmark = pytest.mark.xdist_group("browser")
 
@@ -48,31 +48,6 @@ STORED = """async () => {
   await look(await navigator.storage.getDirectory(), "");
   return found;
 }"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
-
-
-@pytest.fixture
-def stage() -> Iterator[Stage]:
-    with on_stage() as built:
-        yield built
-
-
-@pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    """A browser's profile of its own, in which nothing of what scripts do is against the policy."""
-    made = browser.new_context(locale="nb-NO", accept_downloads=True)
-    made.set_default_timeout(20_000)
-    problems: list[str] = []
-    made.on("weberror", lambda error: problems.append(str(error.error)))
-    made.on("console", lambda said: problems.append(said.text) if "Content Security Policy" in said.text else None)
-    yield made
-    made.close()
-    assert problems == []
 
 
 class Package:
@@ -134,13 +109,6 @@ def says(shown: Page, outcome: str) -> None:
 
 def save(shown: Page, number: int = 0) -> None:
     shown.locator("[data-opening-save]").nth(number).click()
-
-
-def exported(module: str) -> list[str]:
-    """The keys of words that a module wants."""
-    found = re.search(r"export const WORDS = \[(.*?)\n\];", (STATIC / f"{module}.js").read_text(), re.DOTALL)
-    assert found
-    return re.findall(r'"([\w-]+)"', found[1])
 
 
 def sha256(data: bytes) -> str:
@@ -293,7 +261,7 @@ def test_a_mistyped_code_costs_no_request_and_a_wrong_one_says_so(stage: Stage, 
 
 @pytest.mark.parametrize("static", ["/static", "/bare"])
 def test_of_a_forged_file_nothing_is_kept(stage: Stage, context: BrowserContext, static: str) -> None:
-    """A changed header, first, middle or last chunk; an end cut off by a server that lies about the size; one byte more."""
+    """A changed header, first, middle or last chunk; an end cut off by a server that lies of the size; a byte more."""
     plain = noise(40 * CHUNK + 7)
     package = Package(
         stage, dict.fromkeys(("header", "first", "middle", "last", "more"), plain) | {"end": plain + b"x" * 9}
