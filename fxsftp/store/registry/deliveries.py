@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from fxsftp.domain.lifecycle import DeliveryState
 from fxsftp.domain.model import Arrival, Delivery, LockKind
@@ -65,7 +65,8 @@ class Deliveries:
         """What waits for a user, newest first: on from shipment `before`, or those next newer than `after`."""
         newer = bool(after)
         rows = self._db.rows(
-            "SELECT shipments.id AS shipment, subject, sent, made, expires, deliveries.state AS state, lock,"  # noqa: S608
+            "SELECT shipments.id AS shipment, subject, sent, shipments.made AS made, expires,"  # noqa: S608
+            " deliveries.state AS state, lock,"
             " users.email AS sender, users.name AS sender_name, openings.until AS open_until,"
             f" (SELECT COUNT(*) {_LISTED}) AS files, (SELECT COALESCE(SUM(size), 0) {_LISTED}) AS size"
             " FROM deliveries JOIN shipments ON shipments.id = deliveries.shipment_id"
@@ -177,6 +178,66 @@ class Deliveries:
             f"UPDATE locks SET sha256 = ? WHERE {_ITS} AND file_id = ? AND kind = ?",  # noqa: S608
             [(sha256, delivery_id, file_id, kind) for file_id, kind, sha256 in hashes],
         )
+
+    def parcel(self, delivery_id: int) -> str | None:
+        """What its locks are called."""
+        found = self._db.value("SELECT parcel FROM deliveries WHERE id = ?", (delivery_id,))
+        return None if found is None else str(found)
+
+    def relock(
+        self, delivery: Delivery, parcel: str, key_file: bytes, headers: Iterable[tuple[int, str, bytes]]
+    ) -> bool:
+        """Compare and set: other locks than before, no opening by those, no wrong tries, no half of an old `.age`."""
+        self._db.execute(f"DELETE FROM locks WHERE {_ITS}", (delivery.id,))  # noqa: S608
+        changed = self._db.value(
+            "UPDATE deliveries SET parcel = ?, key_file = ?, wrong = 0, closed_until = NULL, revision = revision + 1"
+            " WHERE id = ? AND state = ? AND revision = ? RETURNING 1",
+            (parcel, key_file, delivery.id, delivery.state, delivery.revision),
+        )
+        self.add_locks(delivery.id, headers)
+        self._db.execute("DELETE FROM openings WHERE delivery_id = ?", (delivery.id,))
+        self._db.execute("DELETE FROM reads WHERE delivery_id = ? AND form = 'age' AND whole = 0", (delivery.id,))
+        return bool(changed)
+
+    def session_headers(self, shipment_id: str) -> dict[int, bytes]:
+        """For each file that somebody gets by log-in, a header that the house key opens."""
+        rows = self._db.rows(
+            "SELECT file_id, header FROM locks WHERE kind = 'session'"
+            " AND parcel IN (SELECT parcel FROM deliveries WHERE shipment_id = ? AND lock = 'session')",
+            (shipment_id,),
+        )
+        return {row["file_id"]: bytes(row["header"]) for row in rows}
+
+    def has_recovery(self, shipment_id: str) -> bool:
+        """Whether the offline institutional key opens it."""
+        return bool(
+            self._db.value(
+                "SELECT 1 FROM recoveries JOIN files ON files.id = recoveries.file_id WHERE shipment_id = ? LIMIT 1",
+                (shipment_id,),
+            )
+        )
+
+    def fetched(self, shipment_id: str) -> dict[int, set[int]]:
+        """For each delivery, the files that were sent whole."""
+        found: dict[int, set[int]] = {}
+        for row in self._db.rows(
+            "SELECT delivery_id, file_id FROM reads WHERE whole = 1"
+            " AND delivery_id IN (SELECT id FROM deliveries WHERE shipment_id = ?)",
+            (shipment_id,),
+        ):
+            found.setdefault(row["delivery_id"], set()).add(row["file_id"])
+        return found
+
+    def states(self, shipment_ids: Sequence[str]) -> dict[str, set[DeliveryState]]:
+        """For each shipment, the states in which its deliveries are."""
+        marks = ", ".join("?" for _ in shipment_ids)
+        found: dict[str, set[DeliveryState]] = {}
+        for row in self._db.rows(
+            f"SELECT DISTINCT shipment_id, state FROM deliveries WHERE shipment_id IN ({marks})",  # noqa: S608
+            shipment_ids,
+        ):
+            found.setdefault(row["shipment_id"], set()).add(DeliveryState(row["state"]))
+        return found
 
     def key_file(self, delivery_id: int) -> bytes | None:
         """KEY.age of a delivery by code."""
