@@ -1,0 +1,121 @@
+"""A large file that was cut off, resumed and closed: CLOSE is answered at once, and the file becomes one before it leaves.
+
+Small sizes stand for large ones: what is counted is what CLOSE reads and what it leaves lying, not seconds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from random import Random
+
+import pytest
+
+from fxsftp import seal
+from fxsftp.exchange.drafts import Draft
+from fxsftp.store.vault import local
+from tests.exchange.hands import Hand, dispatched, killed, registry_of, write
+from tests.house import KARI, House
+
+FILE = f"/outbox/{KARI}/Ref 1/large.bin"
+DATA = Random(60).randbytes(50 * seal.CHUNK + 12_345)
+SIXTY = len(DATA) * 6 // 10
+
+
+class Died(BaseException):
+    """Nothing that code under test would catch."""
+
+
+def cut_and_resumed(house: House, ann: Hand) -> tuple[Hand, Draft]:
+    """Sixty percent, kill -9, and the rest from where stat says, up to before its CLOSE."""
+    write(ann.open(FILE), DATA[:SIXTY])
+    revived = Hand(house, ann.user, "s2", killed(house))
+    start = revived.stat(FILE).size
+    assert SIXTY - seal.CHUNK <= start <= SIXTY
+    draft = revived.open(FILE, truncate=False)
+    write(draft, DATA[start:], start=start)
+    return revived, draft
+
+
+def blobs(house: House) -> list[int]:
+    """The sizes of all that lies in the vault."""
+    return sorted(path.stat().st_size for path in (house.settings.state / "vault").rglob("*") if path.is_file())
+
+
+@pytest.fixture
+def read_so_far(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The lengths of all that is read from the vault."""
+    found, read = [], local._read
+
+    def counting(descriptor: int, offset: int, count: int) -> bytes:
+        found.append(count)
+        return read(descriptor, offset, count)
+
+    monkeypatch.setattr(local, "_read", counting)
+    return found
+
+
+def test_a_file_resumed_at_sixty_percent_is_closed_without_waiting_for_its_merge(
+    house: House, ann: Hand, kari: Hand, read_so_far: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CLOSE is answered though nothing can be merged, and has read nothing; what it left is merged before it leaves."""
+    hand, draft = cut_and_resumed(house, ann)
+    read_so_far.clear()
+    with monkeypatch.context() as nobody_merges:
+        nobody_merges.delattr(seal, "merge")
+        hand.close(draft)
+    assert read_so_far == []
+    assert len(blobs(house)) == 2
+    (file,) = registry_of(house.exchange).drops.to_merge()
+    assert (file.size, file.sha256, file.blob) == (len(DATA), None, None)
+
+    killed(house)  # the OK was given
+    shipment = dispatched(house)
+    assert blobs(house) == [seal.payload_size(len(DATA))]
+    assert hashlib.sha256(DATA).hexdigest().encode() in kari.get(f"/inbox/{shipment}/SHA256SUMS")
+    assert kari.get(f"/inbox/{shipment}/large.bin") == DATA
+
+
+def test_a_merge_that_is_killed_is_done_again(
+    house: House, ann: Hand, kari: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pieces lie there until the whole is on record."""
+    hand, draft = cut_and_resumed(house, ann)
+    hand.close(draft)
+    append = local.LocalBlob.append
+
+    def dies(blob: local.LocalBlob, data: bytes) -> None:
+        if blob.size > len(DATA) // 2:
+            raise Died
+        append(blob, data)
+
+    with monkeypatch.context() as short_life, pytest.raises(Died):
+        short_life.setattr(local.LocalBlob, "append", dies)
+        house.settle()
+    killed(house)
+    shipment = dispatched(house)
+    kari = Hand(house, kari.user, exchange=house.exchange)
+    assert kari.get(f"/inbox/{shipment}/large.bin") == DATA
+
+
+def test_a_file_killed_between_its_seal_and_its_row_has_its_hash_when_it_leaves(
+    house: House, ann: Hand, kari: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that resumes finds all of it there and only closes: nothing of it passes by to be hashed."""
+    draft = ann.open(FILE)
+    write(draft, DATA)
+
+    def dies(*_: object) -> None:
+        raise Died
+
+    with monkeypatch.context() as short_life, pytest.raises(Died):
+        short_life.setattr(house.exchange.writing, "_complete", dies)
+        ann.close(draft)
+    hand = Hand(house, ann.user, "s2", killed(house))
+    assert hand.stat(FILE).size == len(DATA)
+    again = hand.open(FILE, truncate=False)
+    again.write(len(DATA) - 1000, DATA[-1000:])
+    hand.close(again)
+    shipment = dispatched(house)
+    kari = Hand(house, kari.user, exchange=house.exchange)
+    assert hashlib.sha256(DATA).hexdigest().encode() in kari.get(f"/inbox/{shipment}/SHA256SUMS")
+    assert kari.get(f"/inbox/{shipment}/large.bin") == DATA
