@@ -1,4 +1,4 @@
-"""A large file that was cut off, resumed and closed: CLOSE is answered at once, and the file becomes one before it leaves.
+"""A large file, cut off, resumed and closed: CLOSE is answered at once, and the file becomes one before it leaves.
 
 Small sizes stand for large ones: what is counted is what CLOSE reads and what it leaves lying, not seconds.
 """
