@@ -303,6 +303,14 @@ class TotpRequired(Forbidden):
     """This exchange asks everybody like you for a code from an app at log-in, so that can't be turned off."""
 
 
+class NoNewCode(Conflict):
+    """No new code can be made for {0}: {1}."""
+
+
+class BadExpiry(Malformed):
+    """Shipment {0} is kept until {1}. That can be extended, until {2} at the latest."""
+
+
 # ---- sealed containers ---------------------------------------------------------------------------
 
 
@@ -379,6 +387,11 @@ class LogInFirst(Forbidden):
 class WrongLogIn(Forbidden):
     """User name and password do not belong together, or there were too many tries. Type them once more, wait a
     quarter of an hour, or choose a new password by 'Forgotten password'."""
+
+
+class WrongPassword(Forbidden):
+    """That is not your password until now. Type it once more; if you have forgotten it, log out and choose 'No password
+    yet, or forgotten it?'."""
 
 
 class WrongDigits(Forbidden):

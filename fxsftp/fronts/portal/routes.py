@@ -22,7 +22,7 @@ from starlette.types import ASGIApp
 
 from fxsftp.errors import FxError, LogInFirst, NoSuchPage, TooOften
 from fxsftp.fronts.desk import Desk
-from fxsftp.fronts.portal import entrance
+from fxsftp.fronts.portal import account, downloads, entrance, protection, receive
 from fxsftp.fronts.portal.call import Call, House, Terms, status_of
 from fxsftp.fronts.portal.callbacks import TwilioCallback
 from fxsftp.fronts.portal.guard import SAFE, Guard
@@ -62,6 +62,27 @@ PAGES: Sequence[Page] = (
     Page("/forgotten", Who.GUEST, entrance.forgotten_page, entrance.forgotten),
     Page("/welcome/{token}", Who.GUEST, entrance.welcome_page, entrance.welcome),
     Page("/password/{token}", Who.GUEST, entrance.password_page, entrance.password),
+    Page("/accessibility", Who.GUEST, entrance.accessibility),
+    Page("/account", Who.USER, account.page, account.change),
+    Page("/account/password", Who.USER, post=protection.password),
+    Page("/account/phone", Who.USER, post=protection.phone),
+    Page("/account/delivery", Who.USER, post=protection.delivery),
+    Page("/account/keys", Who.USER, post=protection.add_key),
+    Page("/account/keys/remove", Who.USER, post=protection.remove_key),
+    Page("/account/confirm/{confirmation}", Who.USER, protection.confirm_page, protection.confirm),
+    Page("/account/totp", Who.USER, protection.totp_page, protection.totp_confirm),
+    Page("/account/totp/begin", Who.USER, post=protection.totp_begin),
+    Page("/account/totp/codes", Who.USER, post=protection.totp_codes),
+    Page("/account/totp/off", Who.USER, post=protection.totp_off),
+    Page("/account/log-out-everywhere", Who.USER, post=account.log_out_everywhere),
+    Page("/partners", Who.USER, account.partners, account.invite),
+    Page("/inbox", Who.USER, receive.inbox),
+    Page("/inbox/{shipment}", Who.USER, receive.package),
+    Page("/inbox/{shipment}/open", Who.USER, receive.on_server, receive.open_package),
+    Page("/inbox/{shipment}/remove", Who.USER, post=receive.remove),
+    Page("/inbox/{shipment}/key", Who.USER, downloads.key),
+    Page("/inbox/{shipment}/all", Who.USER, downloads.everything),
+    Page("/inbox/{shipment}/files/{path:path}", Who.USER, receive.file),
 )
 
 
