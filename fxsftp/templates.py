@@ -254,6 +254,8 @@ WORDS: Mapping[str, str] = {
     "notice retried": N_("message tried again"),
     "notice dropped": N_("message not sent"),
     "code sent again": N_("code sent again"),
+    "new code": N_("new code"),
+    "extended": N_("kept longer"),
     # locks
     "code": N_("code"),
     "keys": N_("SSH key"),

@@ -341,8 +341,16 @@ class Dispatch:
             raise Held("recipient", f"{user.email} has no key that can open a shipment; ask the operator to add one")
         return lock
 
-    def parcel(self, user: User, via: str, lock: LockKind, files: Sequence[File], keys: dict[int, bytes]) -> Parcel:
-        """What this lock needs for one recipient; slow where it is a code."""
+    def parcel(
+        self,
+        user: User,
+        via: str,
+        lock: LockKind,
+        files: Sequence[File],
+        keys: Mapping[int, bytes],
+        code_of: str = "",
+    ) -> Parcel:
+        """What this lock needs for one recipient; slow where it is a code, which can be one of a named parcel only."""
         if lock is LockKind.SESSION:
             house = self._holdings.keys.house_key.lock
             return Parcel(
@@ -360,7 +368,7 @@ class Dispatch:
         headers = [(file.id, "code", seal.header_for(keys[file.id], identity.lock)) for file in files]
         if len(files) <= DIRECT:
             headers += [(file.id, "direct", seal.header_for(keys[file.id], seal.CodeLock(code))) for file in files]
-        return Parcel(user, via, lock, self._sealed_for_courier(code), key_file, headers)
+        return Parcel(user, via, lock, self._sealed_for_courier(f"{code} {code_of}".rstrip()), key_file, headers)
 
     def _pack(self, files: Sequence[File]) -> tuple[seal.Blob | None, dict[int, int]]:
         """Small bodies leave the registry, which the courier reads, for one blob that it does not reach."""

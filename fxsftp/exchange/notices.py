@@ -533,7 +533,6 @@ class Notices:
         number = addresses.phone(phone) if phone else found.phone
         if not number:
             raise Conflict(f"{found.email} has no phone number")
-        rows = self._registry.notices
         with self._registry.atomic():
             made = self.code_again(replace(found, phone=number), shipment, delivery.id, "sent again", now)
             where = f"{found.email}: {hint(number)}"
@@ -542,7 +541,7 @@ class Notices:
         return made
 
     def code_again(self, user: User, shipment: Shipment, delivery_id: int, why: str, now: float) -> Notice:
-        """In somebody's transaction: another SMS with a code, instead of one that waits.  Raises Conflict after some."""
+        """In somebody's transaction: another SMS with a code instead of one that waits.  Raises Conflict after some."""
         before = self._codes(shipment.id, delivery_id)
         if len(before) >= CODES:
             raise Conflict(f"its code was sent {len(before)} times; ask the operator")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from fxsftp.domain import lifecycle
+from fxsftp.domain.addresses import hint
 from fxsftp.domain.lifecycle import DeliveryState, ShipmentState
-from fxsftp.domain.model import Delivery, Event, File, Notice, Shipment, User
+from fxsftp.domain.model import Delivery, Event, File, LockKind, Notice, Shipment, User
 from fxsftp.errors import ShipmentUnknown, WrongState
 from fxsftp.exchange.bodies import Bodies
 from fxsftp.exchange.events import WAY as WEBHOOK
@@ -32,12 +34,7 @@ class Sent:
     @property
     def state(self) -> str:
         """One word for all of it, derived from the deliveries once it is sent."""
-        if self.shipment.state is not ShipmentState.WAITING:
-            return self.shipment.state.value
-        states = {delivery.state for delivery, _ in self.deliveries}
-        if len(states) == 1:
-            return next(iter(states)).value
-        return "partly collected" if DeliveryState.COLLECTED in states else ShipmentState.WAITING.value
+        return _state(self.shipment, {delivery.state for delivery, _ in self.deliveries})
 
     def as_json(self) -> dict[str, object]:
         """The receipt for programs.  Times are ISO 8601 in UTC, sizes bytes, sums SHA-256 in hex of the plaintext."""
@@ -80,6 +77,47 @@ class Sent:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One shipment in a list, with its derived state."""
+
+    shipment: Shipment
+    state: str
+    files: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What became of one message: due, carried, delivered, failed or dropped, since when and why.
+
+    `where` is the address of a mail, or enough of a number to know a phone by.
+    """
+
+    state: str
+    since: float
+    reason: str
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One recipient's part in a shipment, and what can be done about it.
+
+    `mail` and `code` are the last of each that was for this recipient; None where there is none to be told by.
+    `files` say of each whether it was fetched whole.
+    """
+
+    recipient: str
+    name: str
+    delivery: Delivery
+    mail: Told | None
+    code: Told | None
+    files: Sequence[tuple[File, bool]]
+    can_resend: bool
+    can_renew: bool
+
+
 class SentRoom:
     """One room, and the admin's view of every shipment."""
 
@@ -100,6 +138,43 @@ class SentRoom:
         It tells for one user in one language; a name or an address that changes later does not count.
         """
         return self._registry.drops.stamps([shipment.id for shipment in shipments])
+
+    def page(self, user: User, now: float, *, after: str = "", most: int = ALL) -> Sequence[Line]:
+        """The same as `list`, each with its state and sums."""
+        shipments = self.list(user, now, after=after, most=most)
+        ids = [shipment.id for shipment in shipments]
+        states, sums = self._registry.deliveries.states(ids), self._registry.drops.sums(ids)
+        return [Line(each, _state(each, states.get(each.id, set())), *sums.get(each.id, (0, 0))) for each in shipments]
+
+    def parts(self, user: User, shipment_id: str, now: float) -> Sequence[Part]:
+        """What each recipient has heard and done, in the order in which they were written to.
+
+        Raises ShipmentUnknown.  Before dispatch there are none.
+        """
+        sent = self.find(user, shipment_id, now)
+        rows = self._registry.deliveries
+        fetched = rows.fetched(shipment_id)
+        with_house_key = rows.session_headers(shipment_id)
+        is_there = sent.shipment.state is ShipmentState.WAITING and (sent.shipment.expires or now + 1) > now
+        has_keys = all(file.id in with_house_key for file in sent.files)
+        parts = []
+        for delivery, email in sent.deliveries:
+            whole = fetched.get(delivery.id, set())
+            by_code = is_there and delivery.lock is LockKind.CODE and delivery.state in lifecycle.READABLE
+            found = self._registry.people.by_id(delivery.user_id)
+            parts.append(
+                Part(
+                    email,
+                    found.name if found else "",
+                    delivery,
+                    _told(sent.notices, delivery, "arrived"),
+                    _told(sent.notices, delivery, "code"),
+                    [(file, file.id in whole) for file in sent.files],
+                    can_resend=by_code and self._holdings.secrets.code(delivery.id) is not None,
+                    can_renew=by_code and has_keys,
+                )
+            )
+        return parts
 
     def find(self, user: User, shipment_id: str, now: float) -> Sent:
         """Raises ShipmentUnknown, also for another's."""
@@ -178,6 +253,25 @@ class SentRoom:
         state = lifecycle.after(lifecycle.DELIVERIES, delivery.state, "recall", shipment.id)
         self._registry.deliveries.step(delivery, state, ended=now)
         self._notices.to_recipient("recalled", shipment, delivery, now)
+
+
+def _state(shipment: Shipment, states: AbstractSet[DeliveryState]) -> str:
+    if shipment.state is not ShipmentState.WAITING:
+        return shipment.state.value
+    if len(states) == 1:
+        return next(iter(states)).value
+    return "partly collected" if DeliveryState.COLLECTED in states else ShipmentState.WAITING.value
+
+
+def _told(notices: Sequence[Notice], delivery: Delivery, kind: str) -> Told | None:
+    """Of the last message of a kind to one recipient, in the order in which they were made."""
+    found = [each for each in notices if each.delivery_id == delivery.id and each.kind == kind]
+    if not found:
+        return None
+    last = max(found, key=lambda each: each.state != "dropped" and each.made)
+    return Told(
+        last.state, last.done or last.made, last.reason, hint(last.address) if last.way == "sms" else last.address
+    )
 
 
 def _what_was_read(sent: Sent) -> str:

@@ -106,6 +106,30 @@ def resend(clerk_: Clerk, shipment_id: str, email: str, phone: str | None) -> No
     say(f"{known}: the same code goes to {email} again, by SMS to {hint(made.address)}")
 
 
+@shipment.command("new-code")
+@click.argument("shipment_id", metavar="ID")
+@click.argument("email", metavar="EMAIL")
+@pass_clerk
+def new_code(clerk_: Clerk, shipment_id: str, email: str) -> None:
+    """Give a recipient a new code for a shipment; the old one is dead."""
+    known = _known(shipment_id)
+    with clerk_.exchange(role="sftp") as exchange:  # what the house key opens is locked anew
+        made = exchange.renewing.new_code_any(known, email, "admin", clerk_.now)
+    say(f"{known}: a new code goes to {email}, by SMS to {hint(made.address)}")
+
+
+@shipment.command("extend")
+@click.argument("shipment_id", metavar="ID")
+@click.argument("days", type=click.IntRange(1, 3660))
+@pass_clerk
+def extend(clerk_: Clerk, shipment_id: str, days: int) -> None:
+    """Let a shipment wait for so many days more."""
+    known = _known(shipment_id)
+    with clerk_.exchange() as exchange:
+        extended = exchange.renewing.extend_any(known, "admin", clerk_.now, days=days)
+    say(f"{known} is kept until {clerk.when(extended.expires)}")
+
+
 def page(sent: Sent) -> RenderableType:
     """All that is known of one shipment, for people."""
     what = sent.shipment

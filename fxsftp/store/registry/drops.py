@@ -104,6 +104,17 @@ class Drops:
         )
         return [_shipment(row) for row in rows]
 
+    def sums(self, shipment_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
+        """For each shipment, how many files it has that its recipients see, and how large they are together."""
+        marks = ", ".join("?" for _ in shipment_ids)
+        rows = self._db.rows(
+            "SELECT shipment_id, COUNT(*) AS files, SUM(size) AS size FROM files"  # noqa: S608
+            f" JOIN shipments ON shipments.id = shipment_id WHERE shipment_id IN ({marks})"
+            " AND path <> folder || '/SHA256SUMS' GROUP BY shipment_id",
+            shipment_ids,
+        )
+        return {row["shipment_id"]: (row["files"], row["size"]) for row in rows}
+
     def in_inbox(self, user_id: int, now: float, after: str = "", most: int = ALL) -> list[Shipment]:
         """What stands in a user's inbox, in the order in which it came there, and on from shipment `after`."""
         rows = self._db.rows(
