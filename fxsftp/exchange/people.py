@@ -70,6 +70,10 @@ class People:
             raise UserUnknown(str(user_id))
         return found
 
+    def invitees(self, member: User) -> list[User]:
+        """Whom this member has invited, newest first."""
+        return self._registry.people.invitees(member.id)
+
     def users(self) -> list[User]:
         """Everyone, by address; groups too."""
         return self._registry.people.all()
@@ -337,7 +341,8 @@ class People:
 
     def may_log_in(self, email: str) -> User | None:
         """The user of this name if they may come in; groups and the invited may not."""
-        user = self._registry.people.by_email(email.casefold())
+        name = email.casefold().encode("utf-8", "replace").decode()  # half a letter is in no address of ours
+        user = self._registry.people.by_email(name)
         return user if user and user.standing is Standing.ACTIVE and user.kind is not Kind.GROUP else None
 
     def is_active(self, user_id: int) -> bool:

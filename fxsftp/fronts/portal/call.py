@@ -189,7 +189,7 @@ class Call:
         self.visit = None
         self.renew(secrets.token_urlsafe(32))
 
-    def page(self, name: str, status: int = 200, **facts: object) -> Response:
+    def page(self, name: str, status: int = 200, /, **facts: object) -> Response:
         """The page portal/`name`.html in the visitor's language."""
         user = self.user if self.is_in else None
         shared = {

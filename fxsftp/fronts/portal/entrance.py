@@ -22,6 +22,11 @@ async def front(call: Call) -> Response:
     return call.go("/inbox" if call.is_in else "/log-in")
 
 
+async def accessibility(call: Call) -> Response:
+    """What is accessible here, what is not, and whom to tell."""
+    return call.page("accessibility")
+
+
 # ---- log in, log out ---------------------------------------------------------------------------------
 
 

@@ -21,11 +21,9 @@ SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 SIGNED = "/callbacks/"  # programs call here, and prove by a signature who they are
 
 HEADERS: tuple[tuple[str, str], ...] = (
-    # 'wasm-unsafe-eval' lets WebAssembly of our own files run; it allows no script from elsewhere and no eval.
     (
         "Content-Security-Policy",
-        "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; object-src 'none'; base-uri 'none'; "
-        "form-action 'self'; frame-ancestors 'none'",
+        "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
     ),
     ("X-Frame-Options", "DENY"),  # for browsers that do not know frame-ancestors
     ("X-Content-Type-Options", "nosniff"),

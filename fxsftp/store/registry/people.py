@@ -48,6 +48,13 @@ class People:
         found = self._db.value("SELECT password FROM users WHERE id = ?", (user_id,))
         return None if found is None else str(found)
 
+    def invitees(self, user_id: int) -> list[User]:
+        """Whom this user has invited and who was not removed, newest first."""
+        rows = self._db.rows(
+            "SELECT * FROM users WHERE invited_by = ? AND standing <> 'removed' ORDER BY made DESC, id DESC", (user_id,)
+        )
+        return [user_of(row) for row in rows]
+
     def invited_by(self, user_id: int) -> int | None:
         """The member who invited this user; None for an admin."""
         found = self._db.value("SELECT invited_by FROM users WHERE id = ?", (user_id,))

@@ -397,4 +397,10 @@ MIGRATIONS: Sequence[tuple[str, str]] = (
         );
         """,
     ),
+    (
+        "0010_invitees",
+        """
+        CREATE INDEX users_invited_by ON users (invited_by, made) WHERE invited_by IS NOT NULL;
+        """,
+    ),
 )
