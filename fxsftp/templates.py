@@ -37,6 +37,7 @@ from jinja2 import FileSystemLoader, StrictUndefined, TemplateError, TemplateNot
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from fxsftp import shipped
+from fxsftp.domain import reasons
 from fxsftp.errors import BadTemplate, FxError
 
 LANGUAGES: Mapping[str, str] = {"en": "en_GB", "nb": "nb_NO", "nn": "nn_NO"}  # ours, and how babel writes their dates
@@ -313,7 +314,10 @@ def _filters(locale: str, zone: ZoneInfo, gettext: Callable[[str], str]) -> dict
     def word(name: str) -> str:
         return gettext(WORDS[name]) if name in WORDS else name
 
-    return {verb.__name__: _strict(verb) for verb in (day, moment, number, size, word)}
+    def because(reason: str) -> str:
+        return reasons.said(reason, gettext)
+
+    return {verb.__name__: _strict(verb) for verb in (day, moment, number, size, word, because)}
 
 
 def _strict(verb: Callable[..., str]) -> Callable[..., str]:

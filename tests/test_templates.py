@@ -49,6 +49,7 @@ FACTS = {
     "first_file": "report.csv",
     "recipient": "bob@firm.example",
     "reason": "the reason why",
+    "cause": "manifest",
     "what": "sms",
     "days": 7,
     "phone_hint": "…00",
@@ -227,6 +228,28 @@ def test_every_mail_of_a_demo_says_that_it_is_one(language):
 def test_the_mail_that_announces_has_the_subject_that_people_know(templates):
     said = {language: mail(templates, "arrived", language).subject for language in LANGUAGES}
     assert said == {"en": "New package is waiting", "nb": "En ny pakke venter", "nn": "Ei ny pakke ventar"}
+
+
+@pytest.mark.parametrize(
+    ("cause", "leaves_by_itself", "is_removed"),
+    [("scanner", True, False), ("recipient", True, True), ("scan", False, True), ("manifest", False, True)],
+)
+def test_what_a_held_sender_is_told_fits_the_cause(cause, leaves_by_itself, is_removed, templates):
+    said = mail(templates, "held", cause=cause).text
+    assert ("leaves by itself" in said) == leaves_by_itself
+    assert ("removed after some days" in " ".join(said.split())) == is_removed
+
+
+def test_a_reason_is_said_in_the_language_of_the_reader_as_far_as_it_is_ours(templates):
+    number = "the number is not in use (Twilio 30005)"
+    assert number in mail(templates, "not_delivered", reason=number).text
+    assert "nummeret er ikke i bruk (Twilio 30005)" in mail(templates, "not_delivered", "nb", reason=number).text
+    held = mail(templates, "held", "nn", reason="ola@firm.example has not registered yet", cause="recipient").text
+    assert "ola@firm.example har ikkje registrert seg enno" in held
+    theirs = "the mail server answered 550 no such user here"
+    said = {**RECEIPT["notices"][0], "state": "failed", "reason": theirs}
+    receipt = templates.room("sent.txt", "nb", RECEIPT | {"reason": "sent again", "notices": [said]})
+    assert "e-posttjeneren svarte 550 no such user here" in receipt
 
 
 # ---- links and commands --------------------------------------------------------------------------

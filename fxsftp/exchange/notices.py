@@ -100,7 +100,7 @@ class Notices:
 
     def held(self, drop: Shipment, cause: str, reason: str, now: float) -> None:
         """To its sender: a drop does not leave, and why."""
-        self.to_sender("unfinished" if cause == "stalled" else "held", drop, now, reason=reason)
+        self.to_sender("unfinished" if cause == "stalled" else "held", drop, now, reason=reason, cause=cause)
 
     def to_recipient(self, kind: str, shipment: Shipment, delivery: Delivery, now: float, **more: object) -> None:
         """A mail to one recipient of a shipment."""
