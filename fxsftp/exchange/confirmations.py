@@ -1,8 +1,8 @@
 """Confirmations: a change of what protects an account waits for six digits sent to the phone of before.
 
-So neither a stolen mailbox nor a browser left open can change the phone, how shipments open, the second factor or a key
-that opens shipments.  The wish is kept in a row; the digits are sealed there to the house key, since of six a hash would
-tell as much as they do, and go to the courier as codes do.  Who has no phone asks the operator.
+So neither a stolen mailbox nor a browser left open can change the phone, how shipments open, the second factor or a
+key that opens shipments.  The wish is kept in a row; the digits are sealed there to the house key, since of six a hash
+would tell as much as they do, and go to the courier as codes do.  Who has no phone asks the operator.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Confirmations:
             "phone": lambda _, wish: {"phone": addresses.phone(str(wish["phone"]))},
             "delivery": lambda _, wish: {"delivery": str(LockKind(str(wish["delivery"]))) if wish["delivery"] else ""},
             "totp": self._totp_wish,
-            "key": lambda user, wish: {"line": self._people.known_key(user, str(wish["line"])).line},
+            "key": self._key_wish,
         }
         self._changes: dict[str, Callable[[User, Mapping[str, object], float], object]] = {
             "phone": lambda user, wish, now: people.change(user.email, now, who=user.email, phone=wish["phone"]),
@@ -102,6 +102,11 @@ class Confirmations:
             raise WrongConfirmation
         self._holdings.ring()  # those within rang before anybody else could see what they tell of
         return found
+
+    def _key_wish(self, user: User, wish: Mapping[str, object]) -> dict[str, object]:
+        line = str(wish["line"]).strip()
+        self._people.known_key(user, line)
+        return {"line": line}
 
     # ---- the second factor
 

@@ -1,8 +1,8 @@
 """Links: how somebody comes to a password.  An invitation leads to a password link, and that to a password.
 
-A link comes by mail and sets or resets the account password, nothing more: neither the phone nor the second factor, for
-these must not fall to the mailbox.  GET looks, POST acts; of two at once exactly one wins.  Who asks for a link hears the
-same after the same work, whether the address is anybody's or not.
+A link comes by mail and sets or resets the account password, nothing more: neither the phone nor the second factor,
+for these must not fall to the mailbox.  GET looks, POST acts; of two at once exactly one wins.  Who asks for a link
+hears the same after the same work, whether the address is anybody's or not.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Links:
         Older ones work no more.  Asked for too often, and for who is unknown, disabled or a group, it is the same to
         the caller, and no mail goes out.
         """
-        name = email.strip().casefold()
+        name = email.strip().casefold().encode("utf-8", "replace").decode()  # half a letter is in no address of ours
         with self._registry.atomic():
             if self._accounts.asked(hashed(name), "password", now - HOUR) >= ASKED:
                 return

@@ -1,7 +1,7 @@
 """Lock-out: after too many wrong passwords or codes, an account takes no password for a while, wherever it is tried.
 
-Counted by a hash of the name that was typed, so that an account which nobody has costs and answers the same.  Keys go on
-working.  The owner is told once for each time.
+Counted by a hash of the name that was typed, so that an account which nobody has costs and answers the same.  Keys go
+on working.  The owner is told once for each time.
 """
 
 from __future__ import annotations
@@ -55,4 +55,4 @@ class Lockout:
 
 
 def _name(email: str) -> str:
-    return hashed(email.strip().casefold())
+    return hashed(email.casefold())

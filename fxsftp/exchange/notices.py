@@ -42,7 +42,8 @@ BEFORE = {state: tuple(old for old, new in domain.MOVES.items() if state in new)
 class Errand:
     """A notice ready to be carried, as the kind and with the facts that its template is to have.
 
-    `code`, for an SMS, and `token`, for a mail, are in clear, for this one message.  In a digest, `notice` stands for all `ids` that go with it.
+    `code`, for an SMS, and `token`, for a mail, are in clear, for this one message.
+    In a digest, `notice` stands for all `ids` that go with it.
     `is_question`: it was carried, and its provider is only asked what became of it.
     """
 
@@ -324,7 +325,7 @@ class Notices:
     def carried(self, notice_id: str, lease: str, reference: str, now: float) -> None:
         """A hook has passed it on."""
         self._finish(notice_id, lease, "carried", "", reference, now)
-        self._erase_links([notice_id], "mail")
+        self._erase_links([notice_id], self.find(notice_id).way)
 
     def later(self, notice_id: str, lease: str, reason: str, now: float) -> None:
         """Try again after a while; give up in the end, and then its failure is shown to the sender."""

@@ -1,10 +1,11 @@
 """TOTP: the second factor, six digits from an app (RFC 6238), and recovery codes for when the phone is gone.
 
-The only home of pyotp.  A secret is sealed to the house key before it comes to a row.  Digits count once: the step they
-are of is compared and set, so that whoever looks over a shoulder comes too late.  Wrong ones count as wrong passwords do.
+The only home of pyotp.  A secret is sealed to the house key before it comes to a row.  Digits count once: the step
+they are of is compared and set, so that whoever looks over a shoulder comes too late.  Wrong ones count as wrong
+passwords do.
 
-Turning it on needs leave (`allow`), which registering by a link or a confirmation by SMS gives; turning it off is done by
-a confirmation or an admin.  Both are told to the user.  A forgotten password changes nothing here.
+Turning it on needs leave (`allow`), which registering by a link or a confirmation by SMS gives; turning it off is done
+by a confirmation or an admin.  Both are told to the user.  A forgotten password changes nothing here.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ class Totp:
         return secret, pyotp.TOTP(secret).provisioning_uri(name=user.email, issuer_name=self._issuer)
 
     def confirm(self, user: User, digits: str, now: float) -> list[str]:
-        """The app shows the right digits: from now on it is asked for.  Answers the recovery codes, which nobody sees again.
+        """The app shows the right digits: from now on it is asked for.  Answers the recovery codes, seen only here.
 
         Raises WrongDigits; NotConfirmed without leave, or Conflict when nothing was begun within the hour.
         """
@@ -114,7 +115,10 @@ class Totp:
     # ---- asked for
 
     def check(self, user: User, typed: str, now: float) -> bool:
-        """Whether this is what the app shows, or a recovery code; either counts once.  A locked account has no right ones."""
+        """Whether this is what the app shows, or a recovery code; either counts once.
+
+        For a locked account, nothing is right.
+        """
         with self._registry.atomic(durable=False):  # one after the other: no number of them at once gets more tries
             is_right = self._lockout.until(user.email, now) is None and self._is_right(user, typed, now)
             if not is_right:
@@ -158,7 +162,10 @@ class Totp:
     # ---- turned off
 
     def turn_off(self, user: User, now: float, *, who: str = "admin") -> None:
-        """By an admin's word, or the user's own that was confirmed by SMS.  Raises TotpRequired for theirs, or Conflict."""
+        """By an admin's word, or the user's own (`who`) that was confirmed by SMS.
+
+        Raises TotpRequired where policy wants it and the word is the user's; Conflict when it is not on.
+        """
         if who != "admin" and self._policy.wants_totp(user):
             raise TotpRequired
         with self._registry.atomic():

@@ -105,8 +105,22 @@ class Upkeep:
         with self._registry.atomic():
             self._registry.deliveries.end_openings(now)
             self._registry.drops.forget_shown(now - self._policy.remember)
+        self._tidy_accounts(now)
         self._holdings.ring()
         return swept
+
+    def _tidy_accounts(self, now: float) -> None:
+        """Links, wrong tries, confirmations and visits that are over; and what their notices were to carry."""
+        policy = self._policy
+        with self._registry.atomic():
+            self._registry.accounts.sweep(
+                now,
+                tries=now - policy.wrong_within,
+                asked=now - HOUR,  # those of the last hour are counted
+                seen=now - policy.visit_idle,
+                made=now - policy.visit_longest,
+            )
+        self._holdings.secrets.erase_links(self._holdings.secrets.links_over(now))
 
     def _remind(self, shipment: Shipment, now: float) -> int:
         """Before it expires, those who have not collected it hear of it, once for each reminder."""

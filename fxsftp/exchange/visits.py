@@ -1,7 +1,8 @@
 """Visits: who is here by browser.  Of the token in the cookie the registry keeps a hash only.
 
-A visit begins `half` where a second factor is due and is made whole with a new token, so that one which somebody planted
-or saw before log-in is worth nothing after it.  It ends by itself after `portal.idle` without a request, or `portal.longest`.
+A visit begins `half` where a second factor is due and is made whole with a new token, so that one which somebody
+planted or saw before log-in is worth nothing after it.  It ends by itself after `portal.idle` without a request, or
+`portal.longest`.
 """
 
 from __future__ import annotations

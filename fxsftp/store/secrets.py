@@ -1,9 +1,9 @@
 """Secrets: the few rows that must be erasable, in a database of their own that no backup takes along.
 
-Draft wraps (what opens a drop before dispatch, sealed to the house key), and what the courier is to carry (sealed to the
-courier key): codes of deliveries, and what a single notice takes to one person, the token of a link or the digits that
-confirm a change.  Rows are overwritten when they are deleted (`secure_delete`), and each erasing ends with a checkpoint that cuts
-the log to nothing, so that afterwards the bytes stand in no file of ours.
+Draft wraps (what opens a drop before dispatch, sealed to the house key), and what the courier is to carry (sealed to
+the courier key): codes of deliveries, and what a single notice takes to one person, the token of a link or the digits
+that confirm a change.  Rows are overwritten when they are deleted (`secure_delete`), and each erasing ends with a
+checkpoint that cuts the log to nothing, so that afterwards the bytes stand in no file of ours.
 """
 
 from __future__ import annotations
@@ -96,7 +96,9 @@ class Secrets:
 
     def keep_link(self, notice_id: str, sealed: bytes, until: float) -> None:
         """Keep what this notice, and only this one, carries to its reader."""
-        self._engine.execute("INSERT INTO links (notice_id, sealed, until) VALUES (?, ?, ?)", (notice_id, sealed, until))
+        self._engine.execute(
+            "INSERT INTO links (notice_id, sealed, until) VALUES (?, ?, ?)", (notice_id, sealed, until)
+        )
 
     def link(self, notice_id: str, now: float) -> bytes | None:
         """None when it is gone, or of no use any more."""
@@ -114,7 +116,9 @@ class Secrets:
         ids = list(notice_ids)
         marks = ", ".join("?" for _ in ids)
         query = f"SELECT notice_id FROM links WHERE notice_id IN ({marks})"  # noqa: S608
-        self._erase("DELETE FROM links WHERE notice_id = ?", [row["notice_id"] for row in self._engine.rows(query, ids)])
+        self._erase(
+            "DELETE FROM links WHERE notice_id = ?", [row["notice_id"] for row in self._engine.rows(query, ids)]
+        )
 
     def _erase(self, statement: str, ids: Iterable[object]) -> None:
         parameters = [(each,) for each in ids]

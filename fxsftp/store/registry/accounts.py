@@ -7,7 +7,7 @@ statement that must let exactly one of several through compares and sets in one,
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from fxsftp.domain.model import Confirmation, Factor, Link, Stage, Visit
 from fxsftp.store.registry.engine import Engine
@@ -47,7 +47,7 @@ class Accounts:
 
     def use_link(self, token: str, kind: str, now: float) -> bool:
         """Whether this very call has used it up."""
-        return 1 == self._db.changes(
+        return self._was_one(
             "UPDATE links SET used = ? WHERE token = ? AND kind = ? AND used IS NULL AND expires > ?",
             (now, token, kind, now),
         )
@@ -107,7 +107,7 @@ class Accounts:
 
     def turn_on_totp(self, user_id: int, pending: bytes, step: int, now: float) -> bool:
         """What was pending is the secret, if it is still the same and was not confirmed by another just now."""
-        return 1 == self._db.changes(
+        return self._was_one(
             "UPDATE totp SET secret = pending, since = ?, step = ?, pending = NULL, begun = NULL, allowed_until = NULL"
             " WHERE user_id = ? AND pending = ? AND allowed_until > ?",
             (now, step, user_id, pending, now),
@@ -115,14 +115,14 @@ class Accounts:
 
     def take_step(self, user_id: int, secret: bytes, step: int) -> bool:
         """Whether this very call is the first with digits of this step or a later one."""
-        return 1 == self._db.changes(
+        return self._was_one(
             "UPDATE totp SET step = ? WHERE user_id = ? AND secret = ? AND step < ?", (step, user_id, secret, step)
         )
 
     def remove_totp(self, user_id: int) -> bool:
         """Whether there was a secret."""
         self._db.execute("DELETE FROM recovery_codes WHERE user_id = ?", (user_id,))
-        return 1 == self._db.changes("DELETE FROM totp WHERE user_id = ? AND secret IS NOT NULL", (user_id,))
+        return self._was_one("DELETE FROM totp WHERE user_id = ? AND secret IS NOT NULL", (user_id,))
 
     def set_recovery_codes(self, user_id: int, hashes: Iterable[str]) -> None:
         """These, instead of those there were."""
@@ -133,7 +133,7 @@ class Accounts:
 
     def use_recovery_code(self, user_id: int, code: str, now: float) -> bool:
         """Whether this very call has used it up."""
-        return 1 == self._db.changes(
+        return self._was_one(
             "UPDATE recovery_codes SET used = ? WHERE user_id = ? AND code = ? AND used IS NULL", (now, user_id, code)
         )
 
@@ -175,7 +175,7 @@ class Accounts:
 
     def use_confirmation(self, id_: str, now: float) -> bool:
         """Whether this very call has used it up."""
-        return 1 == self._db.changes("UPDATE confirmations SET used = ? WHERE id = ? AND used IS NULL", (now, id_))
+        return self._was_one("UPDATE confirmations SET used = ? WHERE id = ? AND used IS NULL", (now, id_))
 
     def wrong_digits(self, id_: str) -> None:
         """One more."""
@@ -217,7 +217,7 @@ class Accounts:
 
     def elevate_visit(self, token: str, new: str, now: float, seen_after: float, made_after: float) -> bool:
         """It goes on under a new token, as a whole one that was confirmed just now; its age stays."""
-        return 1 == self._db.changes(
+        return self._was_one(
             "UPDATE visits SET token = ?, stage = 'whole', seen = ?, confirmed = ?"
             " WHERE token = ? AND seen > ? AND made > ?",
             (new, now, now, token, seen_after, made_after),
@@ -241,3 +241,6 @@ class Accounts:
         self._db.execute("DELETE FROM confirmations WHERE expires <= ? AND made <= ?", (now, asked))
         self._db.execute("DELETE FROM visits WHERE seen <= ? OR made <= ?", (seen, made))
         self._db.execute("UPDATE totp SET pending = NULL, begun = NULL WHERE begun <= ?", (asked,))
+
+    def _was_one(self, sql: str, parameters: Sequence[object]) -> bool:
+        return self._db.changes(sql, parameters) == 1
