@@ -1,7 +1,7 @@
 # The commands of the README.  Each does all of its own set-up from a clean clone; done once, set-up costs nothing.
 
 SHELL := /bin/sh
-.PHONY: help setup demo test lint soak audit lock
+.PHONY: help setup demo test lint soak bench audit lock
 .NOTPARALLEL:
 
 help:
@@ -10,6 +10,7 @@ help:
 	@echo 'make setup                            only make .venv ready for both'
 	@echo 'make lint                             only the checks: ruff, mypy'
 	@echo 'make soak                             the tests that take minutes'
+	@echo 'make bench [ARGS=--full]              how fast beside OpenSSH, rclone and asyncssh; under five minutes, or longer'
 	@echo 'make audit                            are there known holes in what the locks name?'
 	@echo 'make lock                             write requirements/*.txt anew from requirements/*.in'
 
@@ -35,6 +36,10 @@ lint: setup
 soak: setup
 	@tests/set-up
 	@.venv/bin/python -m pytest -m soak --timeout 1800 $(ARGS)
+
+# What is missing for it, it says; the others are measured all the same.
+bench: setup
+	@.venv/bin/python -m bench.peers $(ARGS)
 
 audit: setup
 	@requirements/audit
