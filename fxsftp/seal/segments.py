@@ -168,10 +168,11 @@ class Segment:
             self._durable = min(self._durable, length)
 
     def sync(self) -> None:
-        """Make it durable."""
-        if self._blob and self._durable < self._blob.size:
+        """Make it durable; of what lies behind it in the blob, and did not verify, nothing is said."""
+        held = chunk_at(self.count) + (0 if self.final is None else len(self.final) + TAG)
+        if self._blob and self._durable < held:
             self._blob.sync()
-            self._durable = self._blob.size
+            self._durable = held
 
     def _count_whole(self) -> None:
         """Count the chunks that verify.  Of those known to be durable only the last may be something else.

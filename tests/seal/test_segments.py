@@ -347,6 +347,17 @@ def test_a_hole_in_what_was_not_synced_is_found_before_anybody_builds_on_it() ->
     assert begin(shelf, shelf.rows).size == 3 * CHUNK
 
 
+def test_what_did_not_verify_is_not_believed_later_because_it_was_synced() -> None:
+    """The service puts away at its start what was left behind, and what stat shows then has to be true."""
+    shelf = Shelf()
+    put(begin(shelf), 9 * CHUNK)
+    shelf.blobs[0].data[chunk_at(3) + 100 : chunk_at(3) + 4196] = bytes(4096)
+    draft = begin(shelf, shelf.rows)
+    left = draft.suspend()
+    assert draft.size == draft.flushed == begin(shelf, left).size == 3 * CHUNK
+    assert opened(put(begin(shelf, left), 9 * CHUNK, start=3 * CHUNK).finish()) == TEXT[: 9 * CHUNK]
+
+
 def test_what_is_known_to_be_synced_is_not_read_again() -> None:
     shelf = Shelf()
     left = put(begin(shelf), 9 * CHUNK).suspend()

@@ -174,10 +174,8 @@ class LocalBlob:
     def close(self) -> None:
         self._files.let_go(self)
 
-    @contextmanager
-    def _descriptor(self) -> Iterator[int]:
-        with _disk(), self._files.using(self, self._open) as descriptor:
-            yield descriptor
+    def _descriptor(self) -> _Using:
+        return _Using(self._files, self, self._open)
 
     def _open(self) -> int:
         try:
@@ -211,10 +209,8 @@ class LocalReader:
     def close(self) -> None:
         self._files.let_go(self)
 
-    @contextmanager
-    def _descriptor(self) -> Iterator[int]:
-        with _disk(), self._files.using(self, self._open) as descriptor:
-            yield descriptor
+    def _descriptor(self) -> _Using:
+        return _Using(self._files, self, self._open)
 
     def _open(self) -> int:
         for path in self._places:
@@ -236,22 +232,23 @@ class _OpenFiles:
         self._lock = threading.Lock()
         self._open: OrderedDict[object, _OpenFile] = OrderedDict()
 
-    @contextmanager
-    def using(self, owner: object, open_it: Callable[[], int]) -> Iterator[int]:
-        """The owner's descriptor, which stays open inside this block whatever others do."""
+    def take(self, owner: object, open_it: Callable[[], int]) -> _OpenFile:
+        """The owner's file, which stays open until it is `put_back`, whatever others do."""
         with self._lock:
             file = self._open.get(owner) or _OpenFile(open_it())
             self._open[owner] = file
             self._open.move_to_end(owner)
             file.users += 1
-            self._close_the_idle()
-        try:
-            yield file.descriptor
-        finally:
-            with self._lock:
-                file.users -= 1
-                if file.is_let_go and not file.users:
-                    os.close(file.descriptor)
+            if len(self._open) > self._limit:
+                self._close_the_idle()
+        return file
+
+    def put_back(self, file: _OpenFile) -> None:
+        """Its user has done with it."""
+        with self._lock:
+            file.users -= 1
+            if file.is_let_go and not file.users:
+                os.close(file.descriptor)
 
     def let_go(self, owner: object) -> None:
         """Close the owner's descriptor, as soon as nobody is in the middle of using it."""
@@ -270,8 +267,6 @@ class _OpenFiles:
 
     def _close_the_idle(self) -> None:
         excess = len(self._open) - self._limit
-        if excess <= 0:
-            return
         for owner, file in list(self._open.items()):
             if not file.users:
                 del self._open[owner]
@@ -288,6 +283,30 @@ class _OpenFile:
         self.descriptor = descriptor
         self.users = 0
         self.is_let_go = False
+
+
+class _Using:
+    """A descriptor for as long as a `with` lasts, and the disk's troubles in our words.
+
+    A class, since this stands in the way of every chunk, and generators would cost as much as the write itself.
+    """
+
+    __slots__ = ("_file", "_files", "_open_it", "_owner")
+
+    def __init__(self, files: _OpenFiles, owner: object, open_it: Callable[[], int]) -> None:
+        self._files, self._owner, self._open_it = files, owner, open_it
+
+    def __enter__(self) -> int:
+        try:
+            self._file = self._files.take(self._owner, self._open_it)
+        except OSError as failure:
+            raise _trouble(failure) from failure
+        return self._file.descriptor
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        self._files.put_back(self._file)
+        if isinstance(error, OSError):
+            raise _trouble(error) from error
 
 
 def _path(area: Path, blob_id: str) -> Path:
@@ -332,8 +351,11 @@ def _disk() -> Iterator[None]:
     try:
         yield
     except OSError as failure:
-        if failure.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise errors.StoreFull from failure
-        # The name of the errno and not its text: that one would show a path of the host.
-        name = errno.errorcode.get(failure.errno or 0, "?")
-        raise errors.Unavailable(f"the vault can't be used ({name})") from failure
+        raise _trouble(failure) from failure
+
+
+def _trouble(failure: OSError) -> errors.FxError:
+    if failure.errno in (errno.ENOSPC, errno.EDQUOT):
+        return errors.StoreFull()
+    # The name of the errno and not its text: that one would show a path of the host.
+    return errors.Unavailable(f"the vault can't be used ({errno.errorcode.get(failure.errno or 0, '?')})")
