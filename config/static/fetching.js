@@ -116,12 +116,13 @@ export class Taker {
     this.left = new Uint8Array(0);
   }
 
-  /** The next `count` bytes, fewer only at the end.
+  /** The next `count` bytes, fewer only at the end; in `memory`, if there is enough of it.
    * @param {number} count
+   * @param {ArrayBuffer} [memory]
    * @returns {Promise<Uint8Array<ArrayBuffer>>}
    */
-  async take(count) {
-    const taken = new Uint8Array(count);
+  async take(count, memory) {
+    const taken = memory && memory.byteLength >= count ? new Uint8Array(memory, 0, count) : new Uint8Array(count);
     let filled = 0;
     while (filled < count) {
       if (!this.left.length) {
@@ -134,7 +135,7 @@ export class Taker {
       filled += piece.length;
       this.left = this.left.subarray(piece.length);
     }
-    return filled === count ? taken : taken.slice(0, filled);
+    return taken.subarray(0, filled);
   }
 }
 

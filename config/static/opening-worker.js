@@ -5,7 +5,7 @@
  *   page -> here                                        here -> page
  *   {verb: "unlock", keyUrl?, fileUrl, code, delays}    {verb: "unlocked"} or {verb: "locked", reason}
  *   {verb: "open", id, url, size, delays}               {verb: "plain", id, bytes} … {verb: "ended", id}
- *   {verb: "taken", id}, one for each `plain`           {verb: "broken" | "mended", id}
+ *   {verb: "taken", id, buffer}, one for each `plain`   {verb: "broken" | "mended", id}
  *   {verb: "cancel", id}                                {verb: "failed", id, reason}
  *
  * `bytes` are authentic when they come, but that they are *all* is known only at "ended": who hears "failed" keeps
@@ -26,13 +26,21 @@ const MAC_LINE = /^--- [A-Za-z0-9+/]{43}\n/m;
 let keys = null;
 /** @type {Map<number, {stop: AbortController, taken: () => void}>} */
 const underWay = new Map();
+/** @type {ArrayBuffer[]} Memory that came back from the page, to be filled again. */
+const spare = [];
 
 self.onmessage = async ({ data }) => {
   if (data.verb === "unlock") self.postMessage(await unlock(data));
   else if (data.verb === "open") await open(data);
-  else if (data.verb === "taken") underWay.get(data.id)?.taken();
+  else if (data.verb === "taken") take(data);
   else if (data.verb === "cancel") underWay.get(data.id)?.stop.abort();
 };
+
+/** @param {{id: number, buffer: ArrayBuffer | null}} said */
+function take({ id, buffer }) {
+  if (buffer && spare.length < AHEAD) spare.push(buffer);
+  underWay.get(id)?.taken();
+}
 
 /** @param {{keyUrl?: string, fileUrl: string, code: string, delays?: number[]}} asked */
 async function unlock({ keyUrl, fileUrl, code, delays }) {
@@ -118,7 +126,7 @@ async function* plaintext(source, taker, size, credit) {
   for (let first = 0; first < chunks; first += RUN) {
     await credit.take();
     const isLast = first + RUN >= chunks;
-    const sealed = await taker.take(isLast ? size - first * CHUNK + TAG * (chunks - first) : RUN * SEALED);
+    const sealed = await taker.take(isLast ? size - first * CHUNK + TAG * (chunks - first) : RUN * SEALED, spare.pop());
     if (opening.length > 2) yield await /** @type {Promise<Uint8Array<ArrayBuffer>>} */ (opening.shift());
     const run = unseal(first, sealed, isLast);
     run.catch(() => {}); // it may fail before its turn comes to be waited for

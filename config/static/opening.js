@@ -196,7 +196,8 @@ class Opening {
       done += length;
       row.progress.value = done;
       row.state.textContent = this.say("progress", { done: sizeText(done), size: sizeText(row.size) });
-      this.worker.postMessage({ verb: "taken", id });
+      const isBack = bytes.byteLength > 0; // else it went on to another thread
+      this.worker.postMessage({ verb: "taken", id, buffer: isBack ? bytes.buffer : null }, isBack ? [bytes.buffer] : []);
     };
     const last = await new Promise((resolve) => {
       this.hears.set(id, (said) => {

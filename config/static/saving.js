@@ -12,11 +12,11 @@ export const MEMORY_LIMIT = 512 * 1024 * 1024;
 
 const TAKING_UP = 5000; // milliseconds in which a browser that hands downloads to service workers has done so
 const KEEP_ALIVE = 10000; // milliseconds; a service worker that hears nothing for 30 s is ended
-const FOLD = 16 * 1024 * 1024; // bytes after which memory's pieces become a Blob, which browsers may keep on disk
 
 /**
  * @typedef {object} Sink
- * @property {(piece: Uint8Array<ArrayBuffer>) => Promise<unknown>} write resolves when the next piece may come
+ * @property {(piece: Uint8Array<ArrayBuffer>) => Promise<unknown>} write resolves when the next piece may come and this
+ *   one's memory, unless it was transferred, may be used for something else
  * @property {() => Promise<unknown>} close after this the file is there
  * @property {() => Promise<unknown>} abort after this nothing of it is
  */
@@ -229,23 +229,14 @@ class Heard {
 
 /** @param {string} name @returns {Sink} */
 function memory(name) {
-  let whole = new Blob();
-  /** @type {Uint8Array<ArrayBuffer>[]} */
+  /** @type {Blob[]} Which a browser may keep on disk, unlike arrays. */
   let pieces = [];
-  let size = 0;
-  const fold = () => {
-    whole = new Blob([whole, ...pieces], { type: "application/octet-stream" });
-    pieces = [];
-    size = 0;
-  };
   return {
     async write(piece) {
-      pieces.push(piece);
-      size += piece.length;
-      if (size >= FOLD) fold();
+      pieces.push(new Blob([piece]));
     },
     async close() {
-      fold();
+      const whole = new Blob(pieces, { type: "application/octet-stream" });
       const link = document.createElement("a");
       link.href = URL.createObjectURL(whole);
       link.download = name;
@@ -253,7 +244,6 @@ function memory(name) {
       setTimeout(() => URL.revokeObjectURL(link.href), 60000); // the download reads it after the click
     },
     async abort() {
-      whole = new Blob();
       pieces = [];
     },
   };

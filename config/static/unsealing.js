@@ -34,7 +34,8 @@ export function plainLength(sealed) {
 }
 
 /** @typedef {(first: number, sealed: Uint8Array<ArrayBuffer>, isLast: boolean) => Promise<Uint8Array<ArrayBuffer>>} Unseal
- * Opens a run of whole chunks, of which only the last one of a file may be short.  Throws Forged.  `sealed` is used up. */
+ * Opens a run of whole chunks, of which only the last one of a file may be short.  Throws Forged.  It opens in place: what
+ * it gives is a view of the memory that `sealed` was in, since a MiB of fresh memory costs as much as opening one. */
 
 /**
  * The way to open chunks under `key`.
@@ -52,35 +53,33 @@ export async function unsealerFor(key) {
  * Opens a run of chunks in JavaScript, in this thread.
  * @param {Uint8Array} key
  * @param {number} first
- * @param {Uint8Array} sealed
+ * @param {Uint8Array<ArrayBuffer>} sealed
  * @param {boolean} isLast
- * @returns {Uint8Array<ArrayBuffer>}
  */
 export function unsealHere(key, first, sealed, isLast) {
-  const plain = new Uint8Array(plainLength(sealed.length));
-  for (const { index, from, to, last, chunk } of chunksOf(first, sealed, isLast)) {
+  for (const { index, to, last, chunk } of chunksOf(first, sealed, isLast)) {
     try {
-      chacha20poly1305(key, chunkNonce(index, last)).decrypt(chunk, plain.subarray(from, to));
+      sealed.set(chacha20poly1305(key, chunkNonce(index, last)).decrypt(chunk, scratch.subarray(0, chunk.length - TAG)), to);
     } catch {
       throw new Forged();
     }
   }
-  return plain;
+  return sealed.subarray(0, plainLength(sealed.length));
 }
+
+const scratch = new Uint8Array(CHUNK);
 
 /** @param {CryptoKey} key @param {number} first @param {Uint8Array<ArrayBuffer>} sealed @param {boolean} isLast */
 async function unsealNatively(key, first, sealed, isLast) {
-  const plain = new Uint8Array(plainLength(sealed.length));
-  await Promise.all(
-    Array.from(chunksOf(first, sealed, isLast), async ({ index, from, last, chunk }) => {
-      try {
-        plain.set(new Uint8Array(await crypto.subtle.decrypt({ name: CIPHER, iv: chunkNonce(index, last) }, key, chunk)), from);
-      } catch {
-        throw new Forged();
-      }
-    }),
+  // decrypt() copies what it is given before it returns, so nothing is overwritten that it has yet to read.
+  const opening = Array.from(chunksOf(first, sealed, isLast), ({ index, last, chunk }) =>
+    crypto.subtle.decrypt({ name: CIPHER, iv: chunkNonce(index, last) }, key, chunk),
   );
-  return plain;
+  const opened = await Promise.all(opening).catch(() => {
+    throw new Forged();
+  });
+  opened.forEach((plain, step) => sealed.set(new Uint8Array(plain), step * CHUNK));
+  return sealed.subarray(0, plainLength(sealed.length));
 }
 
 /** @param {number} first @param {Uint8Array<ArrayBuffer>} sealed @param {boolean} isLast */
@@ -89,8 +88,7 @@ function* chunksOf(first, sealed, isLast) {
   for (let step = 0; step < count; step += 1) {
     const chunk = sealed.subarray(step * SEALED, (step + 1) * SEALED);
     if (chunk.length < TAG) throw new Forged();
-    const from = step * CHUNK;
-    yield { index: first + step, from, to: from + chunk.length - TAG, last: isLast && step === count - 1, chunk };
+    yield { index: first + step, to: step * CHUNK, last: isLast && step === count - 1, chunk };
   }
 }
 

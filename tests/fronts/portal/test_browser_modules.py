@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import html
 import json
 import random
 import re
+import time
 from pathlib import Path
-from typing import Any
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Download, expect
 
 from fxsftp import seal
 from fxsftp.domain import ids
 from fxsftp.seal.stream import CHUNK, SEALED_CHUNK
 from fxsftp.shipped import folder
 from tests.exchange.hands import dispatched
-from tests.fronts.portal.stage import Stage, browser, context, exported, page, stage, words
+from tests.fronts.portal.sealed import NO_PICKERS, NO_WORKERS, Package, give, save, says
+from tests.fronts.portal.stage import Stage, browser, context, exported, page, stage
 from tests.house import ANN, House, at
 
 __all__ = ["browser", "context", "stage"]
@@ -27,13 +27,6 @@ pytestmark = pytest.mark.xdist_group("browser")
 
 STATIC = folder("config") / "static"
 MIB = 1 << 20
-PICKERS = """
-window.showSaveFilePicker = async ({ suggestedName }) =>
-  (await navigator.storage.getDirectory()).getFileHandle(suggestedName, { create: true });
-window.showDirectoryPicker = () => navigator.storage.getDirectory();
-"""  # real handles, to files in the browser's own storage: only the dialog is left out
-NO_PICKERS = "delete window.showSaveFilePicker; delete window.showDirectoryPicker;"
-NO_WORKERS = NO_PICKERS + "delete Navigator.prototype.serviceWorker;"
 STORED = """async () => {
   const found = {};
   const look = async (folder, path) => {
@@ -48,67 +41,6 @@ STORED = """async () => {
   await look(await navigator.storage.getDirectory(), "");
   return found;
 }"""
-
-
-class Package:
-    """A package on the stage, sealed by our own seal."""
-
-    def __init__(self, stage: Stage, files: dict[str, bytes], code: str = "") -> None:
-        self.stage, self.files, self.code = stage, files, code or ids.new_code()
-        self.identity, stage.files["/p/KEY.age"] = seal.code_identity(self.code)
-        for number, data in enumerate(files.values()):
-            stage.files[f"/p/{number}.age"] = seal.seal_small(data, self.identity.lock)
-
-    def show(
-        self,
-        context: BrowserContext,
-        *,
-        static: str = "/static",
-        delays: str = "0 0",
-        prepare: str = PICKERS,
-        key_url: str = "/p/KEY.age",
-    ) -> Page:
-        rows = "".join(
-            f'<li data-opening-file data-name="{html.escape(name)}" data-size="{len(data)}" data-url="/p/{number}.age">'
-            "<button type=button data-opening-save hidden>Save</button>"
-            "<button type=button data-opening-cancel hidden>Cancel</button>"
-            "<progress data-opening-progress hidden aria-label=file></progress><span data-opening-state></span>"
-            for number, (name, data) in enumerate(self.files.items())
-        )
-        self.stage.pages["/p"] = page(
-            f'<section data-opening data-key-url="{key_url}" data-retry-delays="{delays}">{words(*exported("opening"))}'
-            "<form data-opening-form data-with-script hidden><input data-opening-code aria-label=code name=code>"
-            "<button>Open</button></form><form method=post data-without-script><button>Open here</button></form>"
-            f"<p data-opening-status role=status></p><ul>{rows}</ul>"
-            "<button type=button data-opening-all hidden>All</button></section>",
-            "opening.js",
-            static=static,
-        )
-        shown = context.new_page()
-        shown.add_init_script(prepare)
-        shown.goto(self.stage.url("/p"))
-        return shown
-
-    def opened(self, context: BrowserContext, **how: Any) -> Page:
-        """The same after the code was given."""
-        shown = self.show(context, **how)
-        give(shown, self.code)
-        says(shown, "opened")
-        return shown
-
-
-def give(shown: Page, code: str) -> None:
-    shown.locator("[data-opening-code]").fill(code)
-    shown.get_by_role("button", name="Open", exact=True).click()
-
-
-def says(shown: Page, outcome: str) -> None:
-    """Wait until the status says this, and nothing else."""
-    expect(shown.locator("[data-opening-status]")).to_have_attribute("data-outcome", outcome, timeout=20_000)
-
-
-def save(shown: Page, number: int = 0) -> None:
-    shown.locator("[data-opening-save]").nth(number).click()
 
 
 def sha256(data: bytes) -> str:
@@ -375,11 +307,14 @@ def test_all_files_are_downloaded_one_after_the_other_where_no_folder_can_be_cho
 ) -> None:
     files = {"a.csv": noise(70_000), "b.csv": b"", "c.csv": noise(10)}
     shown = Package(stage, files).opened(context, prepare=NO_PICKERS)
-    found: dict[str, str] = {}
-    shown.on("download", lambda each: found.update({each.suggested_filename: sha256(each.path().read_bytes())}))
+    downloads: list[Download] = []
+    shown.on("download", lambda each: downloads.append(each))  # noqa: PLW0108 - Playwright marks what it calls
     shown.locator("[data-opening-all]").click()
     says(shown, "all-saved")
-    shown.wait_for_timeout(1)  # lets the last event in
+    deadline = time.monotonic() + 20
+    while len(downloads) < len(files) and time.monotonic() < deadline:
+        shown.wait_for_timeout(20)  # lets events in
+    found = {each.suggested_filename: sha256(each.path().read_bytes()) for each in downloads}
     assert found == {name: sha256(data) for name, data in files.items()}
 
 
