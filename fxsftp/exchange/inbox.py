@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from fxsftp import seal
@@ -37,9 +37,14 @@ from fxsftp.seal.stream import ReadAt
 from fxsftp.store.registry.drops import ALL
 
 LETTER, SUMS, KEY = "SHIPMENT.txt", "SHA256SUMS", "KEY.age"
-RENDERED = (LETTER, SUMS, KEY)
+RENDERED = (KEY, SUMS, LETTER)
 FOLDER_MODE = 0o555
-TOGETHER = 500  # hashes remembered in one transaction
+TURN = 4 << 20  # bytes hashed until others have their turn; 10 ms
+EACH = 64 << 10  # bytes that could be hashed in the time in which a file is opened
+TOGETHER = 500  # rows fetched or remembered at a time
+
+Bookmark = tuple[str, str]  # how far a listing has come: at what, and after which name
+BEGIN: Bookmark = ("rendered", "")
 
 
 @dataclass(frozen=True)
@@ -95,40 +100,57 @@ class Inbox:
         delivery, shipment = self._delivery(user, place, now)
         if not place.path:
             return _folder(folder_name(shipment), shipment.sent or shipment.made)
-        hidden = self._registry.deliveries.hidden(delivery.id)
-        if place.path in RENDERED and place.path not in hidden:
-            rendered = self._rendered(delivery, shipment, place.path, now)
-            if rendered:
-                return rendered
+        rendered = self._rendered(delivery, shipment, place.path, now)
+        if rendered:
+            return rendered
         offer = self._offer(delivery, shipment, place.path, now)
-        if offer and offer.file.name not in hidden:
+        if offer and not self._is_hidden(delivery, offer.file.name):
             return _entry(offer)
         if self._registry.drops.has_below(shipment.id, shipment.path_of(place.path)):
             return _folder(place.name, shipment.sent or shipment.made)
         raise NoSuchPlace(str(place))
 
     def list_folder(self, user: User, place: Place, now: float) -> Sequence[Entry]:
-        """What a shipment's folder holds, each file in the form in which it is offered."""
+        """What a shipment's folder holds, each file in the form in which it is offered; by name."""
+        entries: list[Entry] = []
+        more: Bookmark | None = BEGIN
+        while more:
+            page, more = self.list_some(user, place, now, more, TOGETHER)
+            entries += page
+        return sorted(entries, key=lambda entry: entry.name)
+
+    def list_some(
+        self, user: User, place: Place, now: float, on: Bookmark, most: int
+    ) -> tuple[Sequence[Entry], Bookmark | None]:
+        """The same in pages: what comes after a bookmark, and the next one, or None at the end.
+
+        First what the exchange writes itself, then the folders, then the files.  A name that stays there comes once.
+        """
         delivery, shipment = self._delivery(user, place, now)
-        if place.path and not self.stat(user, place, now).is_folder:
+        if on == BEGIN and place.path and not self.stat(user, place, now).is_folder:
             raise NotAFolder(place.name)
-        hidden, when = self._registry.deliveries.hidden(delivery.id), shipment.sent or shipment.made
         inner = f"{place.path}/" if place.path else ""
-        folder = shipment.path_of(inner)
-        entries: dict[str, Entry] = {}
-        for name in RENDERED if not place.path else ():
-            rendered = self._rendered(delivery, shipment, name, now)
-            if rendered and name not in hidden:
-                entries[name] = rendered
-        for path in self._registry.drops.names(shipment.id, folder):
-            first, slash, rest = path[len(folder) :].partition("/")
-            if slash and f"{inner}{first}/{rest}" not in hidden:
-                entries.setdefault(first, _folder(first, when))
-        for offer in self._offers(delivery, self._registry.drops.sent_in(shipment.id, folder), now):
-            if offer.file.name not in hidden:
-                entry = _entry(offer)
-                entries.setdefault(entry.name, entry)
-        return [entries[name] for name in sorted(entries)]
+        folder, when = shipment.path_of(inner), shipment.sent or shipment.made
+        what, after = on
+        if what == "rendered":
+            rendered = [self._rendered(delivery, shipment, name, now) for name in RENDERED if not place.path]
+            return [entry for entry in rendered if entry], ("folders", "")
+        if what == "folders":
+            found = self._registry.drops.folders_sent_in(shipment.id, folder, delivery.id, after, most)
+            folders = [
+                _folder(name, when) for name in found if not self._rendered(delivery, shipment, inner + name, now)
+            ]
+            return folders, ("folders", found[-1]) if len(found) == most else ("files", "")
+        files = self._registry.drops.sent_in(shipment.id, folder, delivery.id, after, most)
+        offers = self._offers(delivery, files, now)
+        shown = [_entry(offer) for offer in offers if not self._is_shadowed(delivery, shipment, offer, now)]
+        return shown, ("files", files[-1].path[len(folder) :]) if len(files) == most else None
+
+    def _is_shadowed(self, delivery: Delivery, shipment: Shipment, offer: Offer, now: float) -> bool:
+        """Whether something else of that name is listed: a page of the exchange's own, or a folder named `x.age`."""
+        if self._rendered(delivery, shipment, offer.name, now):
+            return True
+        return offer.form == AGE and self._registry.drops.has_below(shipment.id, shipment.path_of(offer.name))
 
     def letter(self, user: User, place: Place, now: float) -> Letter:
         """What is to be said in SHIPMENT.txt."""
@@ -177,16 +199,22 @@ class Inbox:
         delivery = self._registry.deliveries.for_user(user.id, place.shipment)
         shipment = self._registry.drops.find(place.shipment)
         if delivery and shipment and _is_there(shipment, now):
-            is_hidden = "" in self._registry.deliveries.hidden(delivery.id)
+            is_hidden = self._is_hidden(delivery, "")
             if (delivery.state in READABLE or delivery.state is DeliveryState.REMOVED) and not is_hidden:
                 return delivery, shipment
         raise NoSuchPlace(str(place))
 
-    def _files(self, shipment: Shipment) -> Sequence[File]:
-        return [file for file in self._registry.drops.of_shipment(shipment.id) if not is_replaced(file)]
+    def _is_hidden(self, delivery: Delivery, name: str) -> bool:
+        return self._registry.deliveries.is_hidden(delivery.id, name)
+
+    def _has_files(self, delivery: Delivery, shipment: Shipment) -> bool:
+        """Whether the recipient has not removed all of them."""
+        return self._registry.drops.has_shown(shipment.id, delivery.id, but=shipment.path_of(SUMS))
 
     def _rendered(self, delivery: Delivery, shipment: Shipment, name: str, now: float) -> Entry | None:
-        """One of the pages that the exchange writes itself, if there is that one for this delivery."""
+        """One of the pages that the exchange writes itself, if there is that one for this delivery, and not removed."""
+        if name not in RENDERED or self._is_hidden(delivery, name):
+            return None
         size = -1
         if name == SUMS:
             drops, start = self._registry.drops, len(shipment.path_of(""))
@@ -208,7 +236,8 @@ class Inbox:
         files = [file for file in files if not is_replaced(file)]
         if self._is_in_plain(delivery, now):
             return [in_plain(file) for file in files]
-        sizes = self._registry.deliveries.header_sizes(delivery.id)
+        ids = [file.id for file in files] if len(files) <= TOGETHER else []
+        sizes = self._registry.deliveries.header_sizes(delivery.id, ids)
         return [in_age(file, sizes.get(file.id, {})) for file in files]
 
     def _offer(self, delivery: Delivery, shipment: Shipment, name: str, now: float) -> Offer | None:
@@ -234,14 +263,13 @@ class Inbox:
         delivery, shipment = self._delivery(user, place, now)
         if not place.path:
             raise IsAFolder(place.name)
-        hidden = self._registry.deliveries.hidden(delivery.id)
-        if place.path in RENDERED and place.path not in hidden and self._rendered(delivery, shipment, place.path, now):
+        if self._rendered(delivery, shipment, place.path, now):
             text = self._sums(delivery, shipment, now) if place.path == SUMS else None
             data = text if text is not None else self._registry.deliveries.key_file(delivery.id) or b""
             when = shipment.sent or shipment.made
             return Reading(Entry(place.path, False, len(data), when, FILE_MODE), len(data), seal.bytes_at(data))
         offer = self._offer(delivery, shipment, place.path, now)
-        if offer is None or offer.file.name in hidden or delivery.state not in READABLE:
+        if offer is None or self._is_hidden(delivery, offer.file.name) or delivery.state not in READABLE:
             if self.stat(user, place, now).is_folder:
                 raise IsAFolder(place.name)
             raise NoSuchPlace(str(place))
@@ -342,39 +370,62 @@ class Inbox:
             self._file_key(delivery, offer, now)
         return self._hash(delivery, offer)
 
+    def hashing(self, user: User, place: Place, now: float) -> Iterator[None]:
+        """Find beforehand, in pieces of some 10 ms, what `hash_of` or `open` of SHA256SUMS would have to hash.
+
+        Bodies may have ten gigabytes.  What is found is remembered, so that it need not be looked for again.
+        """
+        delivery, shipment = self._delivery(user, place, now)
+        if place.path == SUMS:
+            offers = self._offers(delivery, self._registry.drops.of_shipment(shipment.id), now)
+        else:
+            offer = self._offer(delivery, shipment, place.path, now)
+            offers = [offer] if offer else []
+        yield from self._hash_all(delivery, [offer for offer in offers if offer.form == AGE])
+
+    def _hash_all(self, delivery: Delivery, offers: Sequence[Offer]) -> Iterator[None]:
+        known = self._registry.deliveries.lock_hashes(delivery.id)
+        new: list[tuple[int, str, str]] = []
+        done = 0  # bytes since others had their turn
+        for offer in offers:
+            if (offer.file.id, offer.kind) in known:
+                continue
+            found = self._registry.deliveries.header(offer.file.id, delivery.id, offer.kind)
+            assert found is not None
+            digest, read_at = hashlib.sha256(found[1]), self._bodies.read_at(offer.file)
+            for offset in range(0, offer.file.body, PIECE):
+                digest.update(read_at(offset, PIECE))
+                done += min(PIECE, offer.file.body - offset) + EACH
+                if done >= TURN:
+                    done = 0
+                    yield
+            new.append((offer.file.id, offer.kind, digest.hexdigest()))
+            if len(new) == TOGETHER:
+                self._remember(delivery, new)
+                new = []
+        self._remember(delivery, new)
+
+    def _remember(self, delivery: Delivery, hashes: Sequence[tuple[int, str, str]]) -> None:
+        if hashes:
+            with self._registry.atomic(durable=False):
+                self._registry.deliveries.set_lock_hashes(delivery.id, hashes)
+
     def _hash(self, delivery: Delivery, offer: Offer) -> str:
         if offer.form == PLAIN:
             assert offer.file.sha256 is not None  # known since it was merged, at the latest
             return offer.file.sha256
-        known = self._registry.deliveries.lock_hash(offer.file.id, delivery.id, offer.kind)
-        if known:
-            return known
-        found = self._hashin_age(delivery, offer)
-        with self._registry.atomic(durable=False):
-            self._registry.deliveries.set_lock_hashes(delivery.id, [(offer.file.id, offer.kind, found)])
+        for _ in self._hash_all(delivery, [offer]):
+            pass
+        found = self._registry.deliveries.lock_hash(offer.file.id, delivery.id, offer.kind)
+        assert found is not None
         return found
 
-    def _hashin_age(self, delivery: Delivery, offer: Offer) -> str:
-        found = self._registry.deliveries.header(offer.file.id, delivery.id, offer.kind)
-        assert found is not None
-        digest, read_at = hashlib.sha256(found[1]), self._bodies.read_at(offer.file)
-        for offset in range(0, offer.file.body, PIECE):
-            digest.update(read_at(offset, PIECE))
-        return digest.hexdigest()
-
     def _sums(self, delivery: Delivery, shipment: Shipment, now: float) -> bytes:
-        """SHA256SUMS.  What had to be hashed for it is remembered in few transactions, however many files."""
+        """SHA256SUMS."""
         offers = self._offers(delivery, self._registry.drops.of_shipment(shipment.id), now)
+        for _ in self._hash_all(delivery, [offer for offer in offers if offer.form == AGE]):
+            pass  # nothing, where it was done beforehand
         known = self._registry.deliveries.lock_hashes(delivery.id)
-        for first in range(0, len(offers), TOGETHER):
-            new = [
-                (offer.file.id, offer.kind, self._hashin_age(delivery, offer))
-                for offer in offers[first : first + TOGETHER]
-                if offer.form == AGE and (offer.file.id, offer.kind) not in known
-            ]
-            known |= {(file_id, kind): sha256 for file_id, kind, sha256 in new}
-            with self._registry.atomic(durable=False):
-                self._registry.deliveries.set_lock_hashes(delivery.id, new)
         sums = (offer.file.sha256 if offer.form == PLAIN else known[offer.file.id, offer.kind] for offer in offers)
         return "".join(f"{found}  {offer.name}\n" for found, offer in zip(sums, offers, strict=True)).encode()
 
@@ -451,8 +502,7 @@ class Inbox:
         offer = self._offer(delivery, shipment, place.path, now)
         with self._registry.atomic():
             self._registry.deliveries.hide(delivery.id, [offer.file.name if offer else place.path])
-            hidden = self._registry.deliveries.hidden(delivery.id)
-            if all(file.name in hidden for file in self._files(shipment)):
+            if not self._has_files(delivery, shipment):
                 self._removed(user, delivery, shipment, now)
         self._holdings.ring()
 
@@ -460,11 +510,10 @@ class Inbox:
         """Only one whose files were all removed; the rendered ones don't count."""
         delivery, shipment = self._delivery(user, place, now)
         if place.path:
-            if any(name for name in self.list_folder(user, place, now)):
+            if self.list_folder(user, place, now):
                 raise NotEmpty(place.name)
             return
-        hidden = self._registry.deliveries.hidden(delivery.id)
-        if not all(file.name in hidden for file in self._files(shipment)):
+        if self._has_files(delivery, shipment):
             raise NotEmpty(place.name)
         with self._registry.atomic():
             self._registry.deliveries.hide(delivery.id, [""])

@@ -21,6 +21,7 @@ from fxsftp.errors import (
     OpeningClosed,
     WrongCode,
 )
+from fxsftp.exchange import inbox
 from tests.exchange.hands import Hand, another_process, dispatched, files_of, notices
 from tests.house import ANN, BOB, KARI, House, at
 
@@ -373,3 +374,68 @@ def test_who_is_disabled_has_nothing_and_finds_it_again_when_enabled(
     house.exchange.people.enable(ANN, house.clock())
     assert ann.delivery(shipment).state is D.OPENED
     assert ann.get(f"/inbox/{shipment}/a.csv.age")
+
+
+# ---- page by page
+
+
+def pages(ann: Hand, path: str, most: int) -> list[list[str]]:
+    found: list[list[str]] = []
+    mark: inbox.Bookmark | None = inbox.BEGIN
+    while mark:
+        page, mark = ann.exchange.inbox.list_some(ann.user, at(path), ann.now, mark, most)
+        found.append([entry.name for entry in page])
+    return found
+
+
+def test_a_folder_is_listed_page_by_page_each_name_once(house: House, ann: Hand, kari: Hand) -> None:
+    names = [f"{number}.csv" for number in range(7)]
+    names += [f"{folder}/{number}.csv" for folder in ("a", "a-b", "a.b", "ab", "b") for number in range(3)]
+    for name in names:
+        kari.put(f"/outbox/{ANN}/Ref/{name}", b"x")
+    shipment = dispatched(house)
+    rendered = {"KEY.age", "SHA256SUMS", "SHIPMENT.txt"}
+    top = rendered | {f"{number}.csv.age" for number in range(7)} | {"a", "a-b", "a.b", "ab", "b"}
+    for most in (1, 2, 3, 5, 100):
+        found = pages(ann, f"/inbox/{shipment}", most)
+        listed = [name for page in found for name in page]
+        assert (set(listed), len(listed)) == (top, len(top)), most
+        assert all(len(page) <= max(most, len(rendered)) for page in found)
+        assert [name for page in pages(ann, f"/inbox/{shipment}/a", most) for name in page] == [
+            "0.csv.age", "1.csv.age", "2.csv.age",
+        ]  # fmt: skip
+    for number in range(3):
+        ann.rm(f"/inbox/{shipment}/a/{number}.csv.age")
+    ann.rm(f"/inbox/{shipment}/2.csv.age")
+    ann.rm(f"/inbox/{shipment}/KEY.age")
+    for most in (1, 100):
+        listed = [name for page in pages(ann, f"/inbox/{shipment}", most) for name in page]
+        assert sorted(listed) == sorted(top - {"a", "2.csv.age", "KEY.age"})
+
+
+def test_of_two_things_with_one_name_one_is_listed(house: House, ann: Hand, kari: Hand) -> None:
+    """A file that is locked has the name that a folder, or a page of ours, may have already."""
+    for name in ("x", "x.age/below", "SHA256SUMS/below", *(f"{number}" for number in range(8))):
+        kari.put(f"/outbox/{ANN}/Ref/{name}", b"x")
+    shipment = dispatched(house)
+    for most in (1, 100):
+        listed = [name for page in pages(ann, f"/inbox/{shipment}", most) for name in page]
+        assert len(listed) == len(set(listed))
+        assert {"x.age", "SHA256SUMS", "SHIPMENT.txt", "KEY.age"} <= set(listed)
+
+
+def test_what_is_to_be_hashed_is_hashed_in_pieces_beforehand(
+    house: House, ann: Hand, kari: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that a shipment of many gigabytes keeps nobody waiting; each body once."""
+    kari.put(f"/outbox/{ANN}/Ref/a.bin", b"x" * (9 << 20))
+    kari.put(f"/outbox/{ANN}/Ref/b.bin", b"y")
+    shipment = dispatched(house)
+    sums, place = f"/inbox/{shipment}/SHA256SUMS", at(f"/inbox/{shipment}/SHA256SUMS")
+    assert sum(1 for _ in ann.exchange.inbox.hashing(ann.user, place, ann.now)) == 2  # and the rest
+    with monkeypatch.context() as patched:
+        patched.setattr(inbox, "hashlib", None)
+        listed = ann.get(sums).decode()
+    assert listed == "".join(
+        f"{sha256(ann.get(f'/inbox/{shipment}/{name}.age')).hexdigest()}  {name}.age\n" for name in ("a.bin", "b.bin")
+    )

@@ -32,7 +32,7 @@ from fxsftp.errors import (
 )
 from fxsftp.exchange.bodies import Content
 from fxsftp.exchange.drafts import Draft, Litter, Pause
-from fxsftp.exchange.inbox import Letter
+from fxsftp.exchange.inbox import BEGIN, SUMS, Bookmark, Letter
 from fxsftp.exchange.reading import Reading
 from fxsftp.exchange.sent import Sent
 from fxsftp.fronts.desk import Desk
@@ -44,6 +44,7 @@ ROOM, READ_ONLY_ROOM, READ_ONLY = 0o755, 0o555, 0o444
 PAGE = 500  # entries of a folder held at a time: a moment at the desk, and few hundred KiB
 RECEIPTS = 10  # a receipt takes so much longer to make than an entry to read
 SIZES_MOST = 100_000  # shipments whose receipts' sizes are remembered; 25 MB
+OVER = object()  # said when there are no more pieces
 WRITES = Open.WRITE | Open.APPEND | Open.CREATE | Open.TRUNCATE
 
 
@@ -106,7 +107,7 @@ class Rooms:
                 ]
                 return FolderHandle(place.name, found)
             case Room.INBOX if place.shipment:
-                return FolderHandle(place.name, await self._shipment(place, now))
+                return await self._shipment(place, now)
             case Room.INBOX:
                 fetch = partial(self._exchange.inbox.list, self.user, now)
             case Room.OUTBOX:
@@ -122,13 +123,21 @@ class Rooms:
 
         return FolderHandle(place.name, await page(""), page)
 
-    async def _shipment(self, place: Place, now: float) -> Sequence[Entry]:
-        """What is in a shipment; there is a bound to how much that is."""
-        found = await self._desk.ask(self._exchange.inbox.list_folder, self.user, place, now)
-        if not place.path and any(entry.name == LETTER for entry in found):
-            letter = (await self._desk.ask(self._letter, place)).entry()
-            return [letter if entry.name == LETTER else entry for entry in found]
-        return found
+    async def _shipment(self, place: Place, now: float) -> FolderHandle:
+        """What is in a shipment, which may be ten thousand files."""
+        mark: Bookmark | None = BEGIN
+
+        async def page(_after: str) -> Sequence[Entry]:
+            nonlocal mark
+            found: Sequence[Entry] = ()
+            while mark and not found:
+                found, mark = await self._desk.ask(self._exchange.inbox.list_some, self.user, place, now, mark, PAGE)
+            if not place.path and any(entry.name == LETTER for entry in found):
+                letter = (await self._desk.ask(self._letter, place)).entry()
+                return [letter if entry.name == LETTER else entry for entry in found]
+            return found
+
+        return FolderHandle(place.name, await page(""), page)
 
     async def usage(self) -> tuple[int, int]:
         """Bytes in use, and how many could be: the quota, or less where the disk is nearly full."""
@@ -148,9 +157,16 @@ class Rooms:
         if place.room is Room.OUTBOX and (place.who or place.path):
             return await self._desk.ask(self._exchange.outbox.hash_of, self.user, place)
         if place.room is Room.INBOX and place.path and place.path != LETTER and place not in self._given:
+            await self._hash_ahead(place, now)
             return await self._desk.ask(self._exchange.inbox.hash_of, self.user, place, now)
         page = await self.open(path, Open.READ, Wishes())
         return hashlib.sha256(page.read(0, page.entry().size)).hexdigest()
+
+    async def _hash_ahead(self, place: Place, now: float) -> None:
+        """Find the hashes that will be asked for, piece by piece, and stop when nobody waits for them any more."""
+        pieces = self._exchange.inbox.hashing(self.user, place, now)
+        while await self._desk.ask_steadily(next, pieces, OVER) is not OVER:
+            pass
 
     # ---- opening
 
@@ -167,6 +183,8 @@ class Rooms:
             case Room.INBOX if place.path == LETTER:
                 return await self._desk.ask(self._letter, place)
             case Room.INBOX if place.path:
+                if place.path == SUMS:
+                    await self._hash_ahead(place, now)
                 reading = await self._desk.ask(self._exchange.inbox.open, self.user, place, now)
                 return ReadingHandle(self._desk, reading)
             case Room.SENT if place.shipment:

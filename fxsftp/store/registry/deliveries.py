@@ -138,12 +138,13 @@ class Deliveries:
             )
         )
 
-    def header_sizes(self, delivery_id: int) -> dict[int, dict[str, int]]:
-        """For each file, how long the header of each kind is."""
+    def header_sizes(self, delivery_id: int, file_ids: Sequence[int] = ()) -> dict[int, dict[str, int]]:
+        """For each file, or of these each, how long the header of each kind is."""
+        some = f"AND file_id IN ({', '.join('?' for _ in file_ids)})" if file_ids else ""
         sizes: dict[int, dict[str, int]] = {}
         for row in self._db.rows(
-            f"SELECT file_id, kind, LENGTH(header) AS size FROM locks WHERE {_ITS}",  # noqa: S608
-            (delivery_id,),
+            f"SELECT file_id, kind, LENGTH(header) AS size FROM locks WHERE {_ITS} {some}",  # noqa: S608
+            (delivery_id, *file_ids),
         ):
             sizes.setdefault(row["file_id"], {})[row["kind"]] = row["size"]
         return sizes
@@ -319,6 +320,10 @@ class Deliveries:
             self._db.execute(
                 "INSERT INTO hidden (delivery_id, name) VALUES (?, ?) ON CONFLICT DO NOTHING", (delivery_id, name)
             )
+
+    def is_hidden(self, delivery_id: int, name: str) -> bool:
+        """Whether this recipient has removed it."""
+        return bool(self._db.value("SELECT 1 FROM hidden WHERE delivery_id = ? AND name = ?", (delivery_id, name)))
 
     def hidden(self, delivery_id: int) -> set[str]:
         """What this recipient has removed."""

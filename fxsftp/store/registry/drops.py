@@ -18,6 +18,10 @@ _FILE = (
     "id, shipment_id, owner_id, who, path, state, shown, announced, size, mtime, mode, sha256, writer, progress,"
     " connected, blob, start, body, small IS NOT NULL AS in_row"
 )
+_NOT_HIDDEN = (
+    "NOT EXISTS (SELECT 1 FROM hidden WHERE delivery_id = ? AND name = (SELECT CASE folder WHEN '' THEN path"
+    " ELSE SUBSTR(path, LENGTH(folder) + 2) END FROM shipments WHERE shipments.id = files.shipment_id))"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,14 +334,43 @@ class Drops:
         )
         return [row["path"] for row in rows]
 
-    def sent_in(self, shipment_id: str, folder: str) -> list[File]:
-        """The files of a shipment whose path is `folder`, with its slash, and a name."""
+    def sent_in(self, shipment_id: str, folder: str, delivery_id: int, after: str, most: int) -> list[File]:
+        """The files of a shipment whose path is `folder`, with its slash, and a name, on from the name `after`.
+
+        Without those that this delivery's recipient has removed, as in the two that follow.
+        """
         rows = self._db.rows(
-            f"SELECT {_FILE} FROM files WHERE shipment_id = ? AND path >= ? AND path < ?"  # noqa: S608
-            " AND SUBSTR(path, ?) NOT LIKE '%/%' ORDER BY path, id",
-            (shipment_id, folder, folder + LAST, len(folder) + 1),
+            f"SELECT {_FILE} FROM files WHERE shipment_id = ? AND path > ? AND path < ?"  # noqa: S608
+            f" AND SUBSTR(path, ?) NOT LIKE '%/%' AND {_NOT_HIDDEN} ORDER BY path, id LIMIT ?",
+            (shipment_id, folder + after, folder + LAST, len(folder) + 1, delivery_id, most),
         )
         return [_file(row) for row in rows]
+
+    def folders_sent_in(self, shipment_id: str, folder: str, delivery_id: int, after: str, most: int) -> list[str]:
+        """The names of the folders right in one of a shipment, on from the name `after`: a look for each of them."""
+        found: list[str] = []
+        at = f"{folder}{after}0" if after else folder  # '0' comes right after '/'
+        while len(found) < most:
+            path = self._db.value(
+                "SELECT path FROM files WHERE shipment_id = ? AND path >= ? AND path < ?"  # noqa: S608
+                f" AND SUBSTR(path, ?) LIKE '%/%' AND {_NOT_HIDDEN} ORDER BY path LIMIT 1",
+                (shipment_id, at, folder + LAST, len(folder) + 1, delivery_id),
+            )
+            if path is None:
+                break
+            found.append(path[len(folder) :].partition("/")[0])
+            at = f"{folder}{found[-1]}0"
+        return found
+
+    def has_shown(self, shipment_id: str, delivery_id: int, but: str) -> bool:
+        """Whether a file is left, other than the one at `but`: looks from the end, as clients remove from the start."""
+        return bool(
+            self._db.value(
+                f"SELECT 1 FROM files WHERE shipment_id = ? AND path <> ? AND {_NOT_HIDDEN}"  # noqa: S608
+                " ORDER BY path DESC LIMIT 1",
+                (shipment_id, but, delivery_id),
+            )
+        )
 
     def sent_file(self, shipment_id: str, path: str) -> File | None:
         """The file at this path of a shipment, whether the sender still lists it or not."""
