@@ -78,7 +78,8 @@ def test_a_child_that_nobody_waits_for_is_billed_for_what_was_seen_of_it() -> No
 
 def test_a_tree_is_weighed_at_its_heaviest() -> None:
     """What was held only for a while counts, in a child too."""
-    with measured("pid = os.fork()\nif not pid:\n    held = b"x" * (64 << 20); burn(0.5); os._exit(0)\nos.waitpid(pid, 0)") as meter:
+    work = "pid = os.fork()\nif not pid:\n    held = b'x' * (64 << 20); burn(0.5); os._exit(0)\nos.waitpid(pid, 0)"
+    with measured(work) as meter:
         assert meter.peak > 64 << 20
 
 
