@@ -47,6 +47,7 @@ SENTENCES = (
     N_("the code is gone"),
     N_("no longer true"),
     N_("sent again"),
+    N_("a new code was made"),
     # of a mail
     N_("the mail server answered %(words)s"),
     N_("no connection to the mail server"),

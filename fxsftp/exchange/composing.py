@@ -12,12 +12,11 @@ unfinished drop.  Its files are resumable at the byte that was flushed, after a 
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fxsftp import seal
-from fxsftp.domain import addresses, places, policy
+from fxsftp.domain import addresses, places, policy, words
 from fxsftp.domain.lifecycle import BEFORE_DISPATCH, FileState, ShipmentState
 from fxsftp.domain.model import File, Kind, LockKind, Shipment, User
 from fxsftp.errors import (
@@ -46,7 +45,6 @@ from fxsftp.exchange.holdings import Holdings
 from fxsftp.exchange.people import People
 from fxsftp.exchange.writing import FILE_MODE, PORTAL, PUT_AWAY, STEAL_AFTER, Writing
 
-SUBJECT, MESSAGE = 200, 10_000  # characters; a subject is a line of a mail, a message is no document
 RECIPIENTS = 50  # each costs an SMS and up to nine scrypts; more people are a group
 OPEN = 100  # packages that one sender has begun and not sent; who forgets this many has a program that does
 NAMED = 5  # files named in one refusal
@@ -114,7 +112,7 @@ class Composing:
         `invite_with` is the mobile number of each recipient who is not registered, by address.  Raises BadText,
         BadAddress, BadPhone, RecipientUnknown, PhoneNeeded (to members only), or Conflict for too many at once.
         """
-        subject, message = _subject(subject), _message(message)
+        subject, message = words.subject(subject), words.message(message)
         to, invites = self._addressed(user, recipients, invite_with or {})
         if len(self._compositions.open(user.id)) >= OPEN:
             raise Conflict(f"{OPEN} packages are begun and not sent; send or cancel one of them first")
@@ -149,13 +147,13 @@ class Composing:
             to = drop.recipients
             if recipients is not None:
                 to, invites = self._addressed(user, recipients, invites | dict(invite_with or {}))
-            subject = drop.subject if subject is None else _subject(subject)
+            subject = drop.subject if subject is None else words.subject(subject)
             folder = _folder(subject, drop.id)
             self._compositions.write(
                 drop.id,
                 to=to,
                 subject=subject,
-                message=drop.message if message is None else _message(message),
+                message=drop.message if message is None else words.message(message),
                 minimum=minimum or drop.minimum,
                 invites=invites,
             )
@@ -434,29 +432,6 @@ class Composing:
         if file is None or file.shipment_id != drop.id:
             raise NoSuchPlace(f"file {file_id}")
         return file
-
-
-def _subject(text: str) -> str:
-    """As it was typed, if it is one printable line."""
-    if len(text) > SUBJECT:
-        raise BadText("subject", f"it is longer than {SUBJECT} characters")
-    if any(_is_unprintable(letter) for letter in text):
-        raise BadText("subject", "it has a line break or a control character in it")
-    return text
-
-
-def _message(text: str) -> str:
-    text = text.replace("\r\n", "\n")  # as browsers send what is typed into a form
-    if len(text) > MESSAGE:
-        raise BadText("message", f"it is longer than {MESSAGE} characters")
-    if any(_is_unprintable(letter) for letter in text if letter not in "\n\t"):
-        raise BadText("message", "it has a control character in it")
-    return text
-
-
-def _is_unprintable(letter: str) -> bool:
-    """Controls, halves of letters, and what makes a line look like another."""
-    return unicodedata.category(letter) in ("Cc", "Cs") or letter in places.UNSEEN
 
 
 def _folder(subject: str, drop_id: str) -> str:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from fxsftp.domain.addresses import hint
-from fxsftp.domain.model import User
+from fxsftp.domain.model import Kind, User
 from tests.carried import carried
 from tests.fronts.cli.conftest import Admin
 from tests.house import ANN, KARI, House
@@ -73,7 +73,7 @@ def test_one_shipment_is_shown_whole(people: Admin) -> None:
     receipt = people.json("shipment", "show", shipment)
     assert (
         " ".join(receipt)
-        == "shipment state sender recipient subject begun sent expires ended reason files recipients history"
+        == "shipment state sender recipient to subject begun sent expires ended reason files recipients history"
     )
     assert receipt["files"][0]["name"] == "data.csv"
 
@@ -191,6 +191,43 @@ def test_a_wrong_number_is_mended_and_the_same_code_goes_again(people: Admin) ->
     (due,) = [each for each in people.json("notice", "list", "--state", "due") if each["way"] == "sms"]
     assert due["to"] == "+4790000012"
     assert house.exchange.people.find(ANN).phone == "+4790000000"  # for this one shipment only
+
+
+def sent_to_both(admin: Admin) -> str:
+    """The id of a shipment from kari to ann, by code, and to ola, by log-in."""
+    house, room = admin.house, admin.house.exchange.composing
+    house.add("ola@ssb.example", Kind.MEMBER)
+    drop = room.begin(kari(house), recipients=[ANN, "ola@ssb.example"], now=house.clock())
+    draft, _ = room.add_file(kari(house), drop.id, "data.csv", 3, None, "tab", house.clock())
+    draft.write(0, b"1;2")
+    room.finish_file(draft, house.clock())
+    return room.submit(kari(house), drop.id, house.clock()).id
+
+
+def test_a_lost_code_is_replaced_where_the_house_key_lets_it(people: Admin) -> None:
+    house, shipment = people.house, sent_to_both(people)
+    assert f"{ANN}, ola@ssb.example" in people.does("shipment", "show", shipment)
+    ann = house.exchange.people.find(ANN)
+    old = house.code(shipment, ann)
+    said = people.does("shipment", "new-code", shipment, ANN)
+    assert said == f"{shipment}: a new code goes to {ANN}, by SMS to {hint('+4790000000')}\n"
+    house.clock.turn(61)
+    assert house.code(shipment, ann) != old
+    people.refused("shipment", "new-code", shipment, "ola@ssb.example")
+
+
+def test_where_only_the_lost_code_opens_it_the_refusal_says_what_to_do(people: Admin) -> None:
+    assert "Recall it" in people.refused("shipment", "new-code", sent_by(people), ANN)
+
+
+def test_a_shipment_can_be_kept_longer_and_not_for_ever(people: Admin) -> None:
+    shipment = sent_by(people)
+    before = people.house.exchange.sent.show(shipment).shipment.expires
+    assert people.does("shipment", "extend", shipment, "14").startswith(f"{shipment} is kept until ")
+    after = people.house.exchange.sent.show(shipment).shipment.expires
+    assert (after or 0) - (before or 0) == 14 * DAY
+    assert "at the latest" in people.refused("shipment", "extend", shipment, "60")
+    assert people("shipment", "extend", shipment, "-1").exit_code == 2
 
 
 def test_a_code_that_is_gone_is_not_sent_again(people: Admin) -> None:
