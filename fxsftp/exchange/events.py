@@ -63,14 +63,14 @@ class Events:
 
     def _of(self, shipment: Shipment) -> dict[str, object]:
         """The same for every event of a shipment, as it stands at that moment."""
-        files = self._registry.drops.of_shipment(shipment.id)
+        files, size = self._registry.drops.tally(shipment.id)
         sender = self._registry.people.by_id(shipment.sender_id)
         assert sender is not None
         return {
             "shipment": shipment.id,
             "state": shipment.state.value,
-            "files": len(files),
-            "size": sum(file.size for file in files),
+            "files": files,
+            "size": size,
             "begun": _iso(shipment.made),
             "sent": _iso(shipment.sent),
             "expires": _iso(shipment.expires) if shipment.state is ShipmentState.WAITING else None,

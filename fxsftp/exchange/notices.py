@@ -119,7 +119,7 @@ class Notices:
             "shipment": shipment.id,
             "subject": shipment.subject if self._holdings.policy.show_subject else "",
             "recipient": shipment.to,
-            "files": len(self._registry.drops.of_shipment(shipment.id)),
+            "files": self._registry.drops.tally(shipment.id)[0],
             "sender": sender.email,
             **more,
         }

@@ -119,6 +119,12 @@ class Drops:
         )
         return {row["shipment_id"]: (row["files"], row["size"]) for row in rows}
 
+    def tally(self, shipment_id: str) -> tuple[int, int]:
+        """How many files it has, and how many bytes they have together."""
+        row = self._db.row("SELECT COUNT(*), COALESCE(SUM(size), 0) FROM files WHERE shipment_id = ?", (shipment_id,))
+        assert row is not None
+        return int(row[0]), int(row[1])
+
     def in_inbox(self, user_id: int, now: float, after: str = "", most: int = ALL) -> list[Shipment]:
         """What stands in a user's inbox, in the order in which it came there, and on from shipment `after`."""
         rows = self._db.rows(
