@@ -43,7 +43,7 @@ LETTER = "SHIPMENT.txt"
 ROOM, READ_ONLY_ROOM, READ_ONLY = 0o755, 0o555, 0o444
 PAGE = 500  # entries of a folder held at a time: a moment at the desk, and few hundred KiB
 RECEIPTS = 10  # a receipt takes so much longer to make than an entry to read
-SIZES_MOST = 250_000  # shipments whose receipts' sizes are remembered, so that a second look at all takes seconds; 65 MB
+SIZES_MOST = 250_000  # shipments whose receipts' sizes are remembered: a second look at all takes seconds; 65 MB
 OVER = object()  # said when there are no more pieces
 WRITES = Open.WRITE | Open.APPEND | Open.CREATE | Open.TRUNCATE
 
