@@ -103,7 +103,7 @@ class UserUnknown(Missing):
 
 
 class UserExists(Conflict):
-    """{0} is registered already. 'fxsftp user show {0}' shows how."""
+    """{0} is registered already."""
 
 
 class KeyUnknown(Missing):

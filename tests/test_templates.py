@@ -14,7 +14,7 @@ from babel.messages.extract import extract_from_dir
 from babel.messages.frontend import parse_mapping_cfg
 from babel.messages.pofile import read_po
 
-from fxsftp import shipped
+from fxsftp import errors, shipped
 from fxsftp.domain import ids
 from fxsftp.domain.notices import SORTS
 from fxsftp.errors import BadTemplate
@@ -447,8 +447,25 @@ def said_in_templates() -> set[object]:
     return found
 
 
+# What only operators, programs and SFTP clients ever hear; all other errors may stand on a page of the portal.
+HEARD_ELSEWHERE = {
+    "BadSettings", "NewerStore", "UnsafeFile", "UserUnknown", "KeyUnknown", "NoRecipient", "ReadOnly", "NotEmpty",
+    "CrossRoom", "NoLinks", "NoCopies", "CannotHash", "NotReadable", "Rewritten", "ClockDoubt", "NotAge",
+    "BadIdentity", "NoticeUnknown", "NoticeOver", "HookUnusable", "BadTemplate", "BadPacket", "BadHandle",
+    "NotSupported", "CannotConnect", "LineBroken", "LoginRefused", "HostKeyUnknown", "HostKeyChanged", "NotOffered",
+    "Refused", "BadAnswer", "UnsafeName", "SumMismatch", "ChangedMeanwhile", "NotSentYet", "CantRead", "CantWrite",
+    "NothingToSend", "BadProfile",
+}  # fmt: skip
+
+
+def said_by_errors() -> set[object]:
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.FxError)]
+    assert {kind.__name__ for kind in kinds} >= HEARD_ELSEWHERE
+    return {errors.sentence(kind) for kind in kinds if kind.__name__ not in HEARD_ELSEWHERE}
+
+
 def placeholders(text: str) -> set[str]:
-    return set(re.findall(r"%\((\w+)\)s", text))
+    return set(re.findall(r"%\((\w+)\)s|(\{\d(?:!r)?\})", text))
 
 
 @pytest.mark.parametrize("language", [language for language in LANGUAGES if language != "en"])
@@ -458,7 +475,7 @@ def test_a_catalogue_translates_all_that_is_said_and_nothing_else(language):
         catalogue = read_po(file, locale=language, abort_invalid=True)
     translated = [message for message in catalogue if message.id]
     found = {message.id if isinstance(message.id, str) else tuple(message.id) for message in translated}
-    assert found == said_in_templates()
+    assert found == said_in_templates() | said_by_errors()
     assert not catalogue.obsolete
     for message in translated:
         originals = message.id if message.pluralizable else [message.id]

@@ -15,6 +15,7 @@ from fxsftp.domain import addresses, lifecycle
 from fxsftp.domain import notices as domain_notices
 from fxsftp.domain.model import Delivery, Key, Kind, LockKind, Route, Standing, User
 from fxsftp.domain.policy import HOUR
+from fxsftp.domain.reasons import N_
 from fxsftp.errors import (
     AskedTooOften,
     BadKey,
@@ -36,6 +37,7 @@ log = logging.getLogger("fxsftp.exchange")
 
 PASSWORD_MIN, PASSWORD_MAX = 12, 1024  # characters; NIST SP 800-63B asks for length and for nothing else
 INVITATIONS = 5  # to one address in an hour
+LENGTHS = N_("it must have 12 to 1024 characters")
 PHRASE = 60  # characters; it stands in one line of a mail
 LANGUAGES = ("en", "nb", "nn")
 
@@ -125,7 +127,7 @@ class People:
         them, or an admin.  Raises Forbidden, UserExists, BadAddress, BadPhone or AskedTooOften.
         """
         if member is not None and member.kind is not Kind.MEMBER:
-            raise Forbidden("only members of the institution can invite")
+            raise Forbidden(N_("only members of the institution can invite"))
         address, number = addresses.address(email), addresses.phone(phone)
         who = member.email if member else "admin"
         with self._registry.atomic():
@@ -296,9 +298,9 @@ class People:
     def hash_password(self, user: User, password: str) -> str:
         """What may be kept of it, if it can be this user's.  Raises BadPassword.  Slow: Argon2id."""
         if not PASSWORD_MIN <= len(password) <= PASSWORD_MAX:
-            raise BadPassword(f"it must have {PASSWORD_MIN} to {PASSWORD_MAX} characters")
+            raise BadPassword(LENGTHS)
         if user.email.partition("@")[0] in password.casefold() or len(set(password)) < 5:
-            raise BadPassword("it is too easy to guess; three or four unrelated words make a good one")
+            raise BadPassword(N_("it is too easy to guess; three or four unrelated words make a good one"))
         return seal.hash_password(password)
 
     def keep_password(self, user: User, hashed_password: str, now: float, *, who: str) -> None:

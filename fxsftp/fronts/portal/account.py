@@ -13,6 +13,7 @@ from starlette.responses import Response
 from fxsftp.domain.model import Key, Kind, LockKind, Standing, User
 from fxsftp.domain.notices import known_quiet, known_time, known_zone
 from fxsftp.domain.policy import STRENGTH
+from fxsftp.domain.reasons import N_
 from fxsftp.errors import Forbidden, FxError
 from fxsftp.fronts.portal.call import Call, SftpTerms, status_of
 
@@ -119,7 +120,7 @@ async def partners(call: Call) -> Response:
 
 async def _partners(call: Call, problem: FxError | None = None, email: str = "", phone: str = "") -> Response:
     if call.user.kind is not Kind.MEMBER:
-        raise Forbidden("only members of the institution can invite")
+        raise Forbidden(N_("only members of the institution can invite"))
     found = await call.desk.ask(call.exchange.people.invitees, call.user)
     return call.page(
         "partners",

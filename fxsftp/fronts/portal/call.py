@@ -18,6 +18,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from fxsftp.domain.model import Kind, Stage, User, Visit
+from fxsftp.domain.reasons import N_
 from fxsftp.errors import BadForm, Conflict, Forbidden, FxError, LogInFirst, Malformed, Missing, TooOften, Unavailable
 from fxsftp.fronts.desk import Desk
 from fxsftp.fronts.portal.pace import Pace
@@ -155,20 +156,20 @@ class Call:
         """The fields of a form of our own, in memory.  Raises BadForm for anything else."""
         kind = self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         if kind != "application/x-www-form-urlencoded":
-            raise BadForm("it is no form")
+            raise BadForm(N_("it is no form"))
         body = bytearray()
         try:
             async with asyncio.timeout(FORM_WITHIN):
                 async for piece in self.request.stream():
                     body += piece
                     if len(body) > FORM_MOST:
-                        raise BadForm("it is too large")
+                        raise BadForm(N_("it is too large"))
         except (TimeoutError, ClientDisconnect):
-            raise BadForm("it did not come in whole") from None
+            raise BadForm(N_("it did not come in whole")) from None
         try:
             pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=FIELDS, errors="strict")
         except ValueError:
-            raise BadForm("its letters are not understood") from None
+            raise BadForm(N_("its letters are not understood")) from None
         form = Form(pairs)
         self.check_form_token(form.text("form"))
         return form
@@ -176,7 +177,7 @@ class Call:
     def check_form_token(self, given: str) -> None:
         """Raises BadForm unless the form is one of our own, made for this very visitor."""
         if not hmac.compare_digest(given.encode(), self.form_token.encode()):
-            raise BadForm("the page it stands on is too old, or not of this site")
+            raise BadForm(N_("the page it stands on is too old, or not of this site"))
 
     # ---- answers
 

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from starlette.responses import Response
 
 from fxsftp.domain.model import User
+from fxsftp.domain.reasons import N_
 from fxsftp.errors import BadPassword, LogInFirst, WrongDigits, WrongLogIn
 from fxsftp.fronts.portal.call import Call, safe_path, status_of
 
@@ -141,7 +142,7 @@ async def password(call: Call) -> Response:
     user = await call.desk.ask(call.exchange.links.look, "password", _token(call), call.now())
     try:
         if chosen != again:
-            raise BadPassword("the two are not the same")
+            raise BadPassword(N_("the two are not the same"))
         user = await call.desk.ask_slowly(call.exchange.links.set_password, _token(call), chosen, call.now())
     except BadPassword as problem:
         return call.page("password", status_of(problem), email=user.email, problem=call.refusal(problem))

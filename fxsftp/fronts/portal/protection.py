@@ -9,6 +9,7 @@ from __future__ import annotations
 import segno
 from starlette.responses import Response
 
+from fxsftp.domain.reasons import N_
 from fxsftp.errors import BadPassword, FxError, WrongConfirmation, WrongDigits, WrongPassword
 from fxsftp.fronts.portal.account import shown
 from fxsftp.fronts.portal.call import Call, status_of
@@ -26,7 +27,7 @@ async def password(call: Call) -> Response:
     old, new = form.exact("old")[:2000], form.exact("password")
     try:
         if new != form.exact("again"):
-            raise BadPassword("the two are not the same")
+            raise BadPassword(N_("the two are not the same"))
         if await call.desk.ask_slowly(call.exchange.people.check_password, call.user.email, old, call.now()) is None:
             raise WrongPassword
         await call.desk.ask_slowly(

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp
 
 from fxsftp.errors import FxError, LogInFirst, NoSuchPage, TooOften
 from fxsftp.fronts.desk import Desk
-from fxsftp.fronts.portal import account, downloads, entrance, protection, receive
+from fxsftp.fronts.portal import account, downloads, entrance, protection, receive, tracking
 from fxsftp.fronts.portal.call import Call, House, Terms, status_of
 from fxsftp.fronts.portal.callbacks import TwilioCallback
 from fxsftp.fronts.portal.guard import SAFE, Guard
@@ -75,6 +75,14 @@ PAGES: Sequence[Page] = (
     Page("/account/totp/codes", Who.USER, post=protection.totp_codes),
     Page("/account/totp/off", Who.USER, post=protection.totp_off),
     Page("/account/log-out-everywhere", Who.USER, post=account.log_out_everywhere),
+    Page("/sent", Who.USER, tracking.sent),
+    Page("/sent/{shipment}", Who.USER, tracking.package),
+    Page("/sent/{shipment}/receipt.txt", Who.USER, tracking.receipt),
+    Page("/sent/{shipment}/receipt.json", Who.USER, tracking.receipt_for_programs),
+    Page("/sent/{shipment}/recall", Who.USER, post=tracking.recall),
+    Page("/sent/{shipment}/resend", Who.USER, post=tracking.resend),
+    Page("/sent/{shipment}/new-code", Who.USER, post=tracking.new_code),
+    Page("/sent/{shipment}/extend", Who.USER, post=tracking.extend),
     Page("/partners", Who.USER, account.partners, account.invite),
     Page("/inbox", Who.USER, receive.inbox),
     Page("/inbox/{shipment}", Who.USER, receive.package),

@@ -8,7 +8,6 @@ here decides what may be done.  Paths are spoken of in places only, whose text n
 from __future__ import annotations
 
 import hashlib
-import json
 import struct
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
@@ -16,7 +15,7 @@ from functools import partial
 from weakref import WeakKeyDictionary
 
 from fxsftp.domain import ids, places
-from fxsftp.domain.model import Entry, Notice, User, Wishes
+from fxsftp.domain.model import Entry, User, Wishes
 from fxsftp.domain.places import Place, Room
 from fxsftp.errors import (
     AlreadyThere,
@@ -32,7 +31,8 @@ from fxsftp.errors import (
 )
 from fxsftp.exchange.bodies import Content
 from fxsftp.exchange.drafts import Draft, Litter, Pause
-from fxsftp.exchange.inbox import BEGIN, SUMS, Bookmark, Letter
+from fxsftp.exchange.inbox import BEGIN, SUMS, Bookmark
+from fxsftp.exchange.pages import letter_facts, receipt_facts, receipt_json
 from fxsftp.exchange.reading import Reading
 from fxsftp.exchange.sent import Sent
 from fxsftp.fronts.desk import Desk
@@ -340,74 +340,6 @@ def _page(name: str, text: bytes, when: float) -> Entry:
 
 def _last_event(sent: Sent) -> float:
     return max([sent.shipment.made, *(event.at for event in sent.history)])
-
-
-def receipt_json(sent: Sent) -> bytes:
-    """The receipt for programs."""
-    return json.dumps(sent.as_json(), ensure_ascii=False, indent=2).encode() + b"\n"
-
-
-def receipt_facts(sent: Sent, user: User) -> dict[str, object]:
-    """What sent.txt says."""
-    shipment = sent.shipment
-    return {
-        "user": user.email,
-        "shipment": shipment.id,
-        "recipient": shipment.to,
-        "subject": shipment.subject,
-        "state": sent.state,
-        "reason": shipment.reason,
-        "made": shipment.made,
-        "sent": shipment.sent,
-        "expires": shipment.expires,
-        "ended": shipment.ended,
-        "files": [{"name": file.name, "size": file.size, "sha256": file.sha256} for file in sent.files],
-        "deliveries": [
-            {
-                "recipient": email,
-                "state": delivery.state.value,
-                "lock": delivery.lock.value,
-                "opened": delivery.opened,
-                "collected": delivery.collected,
-                "ended": delivery.ended,
-            }
-            for delivery, email in sent.deliveries
-        ],
-        "notices": [
-            {"to": _receiver(sent, notice), "way": notice.way, "state": notice.state, "reason": notice.reason}
-            for notice in sent.notices
-        ],
-        "history": [
-            {"at": event.at, "who": event.who, "event": event.event, "detail": event.detail} for event in sent.history
-        ],
-    }
-
-
-def _receiver(sent: Sent, notice: Notice) -> str:
-    """Whom a notice went to, by address: never a phone number."""
-    return next((email for delivery, email in sent.deliveries if delivery.id == notice.delivery_id), sent.sender)
-
-
-def letter_facts(letter: Letter, user: User) -> dict[str, object]:
-    """What SHIPMENT.txt says."""
-    shipment = letter.shipment
-    return {
-        "user": user.email,
-        "shipment": shipment.id,
-        "folder": letter.folder,
-        "sender": letter.sender,
-        "sender_name": letter.sender_name,
-        "subject": shipment.subject,
-        "message": shipment.message,
-        "sent": shipment.sent,
-        "expires": shipment.expires,
-        "files": [{"name": name, "size": size} for name, size in letter.files],
-        "first_file": letter.files[0][0].removesuffix(".age") if letter.files else "",  # the command adds it
-        "lock": letter.lock.value,
-        "is_open": letter.is_open,
-        "direct": letter.direct,
-        "phone_hint": letter.phone_hint,
-    }
 
 
 # ---- what is open --------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import pyotp
 import pytest
@@ -22,8 +21,8 @@ def ann(house: House) -> User:
 
 
 @pytest.fixture
-def visitor(gate: Gate, ann: User) -> Iterator[Visitor]:
-    yield gate.logged_in(ann)
+def visitor(gate: Gate, ann: User) -> Visitor:
+    return gate.logged_in(ann)
 
 
 def sms(house: House, phone: str) -> list[tuple[str, str]]:
