@@ -24,8 +24,9 @@ from fxsftp.fronts.desk import Desk
 from fxsftp.fronts.sftp.algorithms import MODERN, Algorithms, Offer, misfit
 from fxsftp.fronts.sftp.commands import CommandSession
 from fxsftp.fronts.sftp.doorway import Doorway, Startups
-from fxsftp.fronts.sftp.overrides import hold, hush, mend, take_no_environment, turn_away
+from fxsftp.fronts.sftp.overrides import ask_twice, hold, hush, mend, take_no_environment, turn_away
 from fxsftp.fronts.sftp.rooms import Rooms
+from fxsftp.fronts.sftp.second import NO_SECOND, PASSWORD, Second
 from fxsftp.fronts.sftp.session import SftpSession
 from fxsftp.templates import Templates
 
@@ -231,6 +232,7 @@ class Guest(asyncssh.SSHServer):
         self.proof = ""  # the key that was logged in with
         self._here_since = asyncio.get_running_loop().time()
         self._proven: User | None = None
+        self._second = Second(self._desk)
         self._refusal = "Log in first."
         self._tries = self._keys = self._names = 0
         self._has_had_enough = False
@@ -245,6 +247,7 @@ class Guest(asyncssh.SSHServer):
         self._conn = conn
         self.peer = str((conn.get_extra_info("peername") or ("?",))[0])
         mend(conn, self._choke, self._offered)
+        ask_twice(conn, self._owes)
         self._house.arrived(self)
         if not self._is_answered:
             self._go_on = hold(conn)
@@ -283,6 +286,7 @@ class Guest(asyncssh.SSHServer):
     def begin_auth(self, username: str) -> bool:  # noqa: ARG002
         """Everyone has to show something, whatever name they give."""
         self._proven, self.proof = None, ""
+        self._second = Second(self._desk)
         self._names += 1
         if self._names > self._terms.names:
             raise self._enough("Too many names. Connect again to go on.")
@@ -291,12 +295,32 @@ class Guest(asyncssh.SSHServer):
         return True
 
     def public_key_auth_supported(self) -> bool:
-        """Keys are welcome."""
-        return True
+        """Keys are welcome, until only a code is missing."""
+        return not self._second.is_owed
 
     def password_auth_supported(self) -> bool:
-        """So are passwords; asyncssh then asks for them by keyboard-interactive too."""
+        """So are passwords."""
+        return not self._second.is_owed
+
+    def kbdint_auth_supported(self) -> bool:
+        """By which passwords are asked for, too, and codes always."""
         return True
+
+    def get_kbdint_challenge(self, username: str, lang: str, submethods: str) -> Any:  # noqa: ARG002
+        """The password, or what is missing after it."""
+        return self._second.challenge if self._second.is_owed else PASSWORD
+
+    async def validate_kbdint_response(self, username: str, responses: Sequence[str]) -> Any:
+        """Whether the password was right, and then whether the code is."""
+        if len(responses) != 1:
+            return False
+        if self._second.is_owed:
+            return await self._validate_code(responses[0])
+        return await self.validate_password(username, responses[0]) and (not self._owes() or self._second.challenge)
+
+    def _owes(self) -> bool:
+        """Whether what was just shown is not enough; from now on a code is what is asked for."""
+        return self._second.owe(self._conn)
 
     async def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
         """Whether the key is one of the user's.  Asked twice: when it is shown, and when it has signed."""
@@ -309,6 +333,7 @@ class Guest(asyncssh.SSHServer):
         if not user or shown not in blobs:
             await self._pass(until)
             return False
+        await self._second.look(user, with_key=True)
         self._proven, self.proof = user, shown
         return True
 
@@ -327,14 +352,33 @@ class Guest(asyncssh.SSHServer):
         # Shielded: the next request cancels this one, and a thread at work must keep its place among the few.
         asked = asyncio.ensure_future(self._desk.ask_slowly(check, name, password, self._desk.now()))
         user = await asyncio.shield(asked)
+        if user and await self._second.look(user, with_key=False):
+            log.info("%s has no second factor, which policy wants; refused with a password from %s", name, self.peer)
+            self._conn.send_auth_banner(NO_SECOND)
+            user = None
         if not user:
             await self._pass(until)
         self._proven, self.proof = user, ""
         if not user:
-            log.info("wrong password for %r from %s", ids.redacted(username[:80]), self.peer)
-            if self._tries >= self._terms.tries:
-                raise self._enough("Too many wrong passwords. Connect again to go on.")
+            self._wrong("password", username)
         return user is not None
+
+    async def _validate_code(self, typed: str) -> bool:
+        """Whether it is what the user's app shows, or a recovery code.  Wrong ones are as slow and few as passwords."""
+        self._tries += 1
+        if self._tries > self._terms.tries:
+            raise self._enough("Too many wrong passwords. Connect again to go on.")
+        until = self._in(self._terms.wrong)
+        is_right = await asyncio.shield(asyncio.ensure_future(self._second.check(typed)))
+        if not is_right:
+            await self._pass(until)
+            self._wrong("code", str(self._conn.get_extra_info("username", "?")))
+        return is_right
+
+    def _wrong(self, what: str, username: str) -> None:
+        log.info("wrong %s for %r from %s", what, ids.redacted(username[:80]), self.peer)
+        if self._tries >= self._terms.tries:
+            raise self._enough("Too many wrong passwords. Connect again to go on.")
 
     @staticmethod
     def _in(seconds: float) -> float:

@@ -3,7 +3,8 @@
 Methods are set on single objects, public ones where they serve.  A newer asyncssh that does better or calls them no
 more breaks nothing; what we would lose then, a test shows: a full line stops us, a stranger waits, no environment.
 The private names in use: `_transport`, `_send_version` and `_recv_handler` (a stranger is to wait before anything is
-said or heard), and `_process_env_request` (there is no public way to refuse one).
+said or heard), `_process_env_request` (there is no public way to refuse one), `_login_timer` with its callback
+(there is none to give who looks for a phone more time), and `_next_service` (nor to let that be asked for twice).
 """
 
 from __future__ import annotations
@@ -82,6 +83,37 @@ def hold(conn: asyncssh.SSHServerConnection) -> Callable[[], None]:
             transport.resume_reading()
 
     return go_on
+
+
+def ask_twice(conn: asyncssh.SSHServerConnection, is_not_enough: Callable[[], bool]) -> None:
+    """Where asyncssh would let somebody in, say that this was right and not enough (RFC 4252, 5.1), if it is not.
+
+    Each method ends with this one call, made when a password was right or a signature was verified.
+    """
+    line: Any = conn
+    let_in, refuse = conn.send_userauth_success, conn.send_userauth_failure
+
+    async def let_in_or_ask_on() -> None:
+        if is_not_enough():
+            conn.send_userauth_failure(partial_success=True)
+        else:
+            await let_in()
+
+    def refuse_and_be_asked_anew(partial_success: bool) -> None:
+        # paramiko asks for the service again before each of its methods; asyncssh would end the connection.
+        line._next_service = b"ssh-userauth"
+        refuse(partial_success)
+
+    line.send_userauth_success, line.send_userauth_failure = let_in_or_ask_on, refuse_and_be_asked_anew
+
+
+def give_time(conn: asyncssh.SSHServerConnection, seconds: float) -> None:
+    """From now on, so long until who has not logged in must go: finding a phone takes longer than typing."""
+    line: Any = conn
+    timer, expired = getattr(line, "_login_timer", None), getattr(line, "_login_timer_callback", None)
+    if timer and expired:
+        timer.cancel()
+        line._login_timer = asyncio.get_running_loop().call_later(seconds, expired)
 
 
 def turn_away(conn: asyncssh.SSHServerConnection, reason: str) -> None:
