@@ -113,6 +113,7 @@ export class Taker {
   /** @param {AsyncGenerator<Uint8Array, void>} pieces */
   constructor(pieces) {
     this.pieces = pieces;
+    /** @type {Uint8Array} */
     this.left = new Uint8Array(0);
   }
 

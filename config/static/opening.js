@@ -50,6 +50,7 @@ class Row {
     /** @type {HTMLElement} */
     this.state = part("state");
     this.progress.max = Math.max(1, this.size);
+    this.isSaved = false;
   }
 
   /** @param {boolean} is */
@@ -97,11 +98,12 @@ class Opening {
 
   async unlock() {
     const code = normalCode(this.input.value);
+    if (this.hears.has("code")) return; // Enter twice: one is being tried
     if (code === null) return this.refuse("mistyped");
     this.tell("checking");
     this.input.removeAttribute("aria-invalid");
     const keyUrl = this.root.dataset.keyUrl && new URL(this.root.dataset.keyUrl, document.baseURI).href;
-    const answer = await this.ask("code", { verb: "unlock", keyUrl, fileUrl: this.rows[0]?.url, code, delays: this.delays });
+    const answer = await this.ask({ verb: "unlock", keyUrl, fileUrl: this.rows[0]?.url, code, delays: this.delays });
     if (answer.verb !== "unlocked") return this.refuse(answer.reason);
     this.input.value = "";
     this.form.hidden = true;
@@ -116,7 +118,7 @@ class Opening {
     await this.save(row, () => sinkForFile(row.name, row.size));
   }
 
-  /** All files, one after the other: into a folder, else as downloads. */
+  /** All files that are not saved yet, one after the other: into a folder, else as downloads. */
   async saveAll() {
     /** @type {(row: Row) => Promise<Sink>} */
     let sinkFor = (row) => sinkForDownload(row.name, row.size);
@@ -131,14 +133,13 @@ class Opening {
     }
     const button = /** @type {HTMLButtonElement} */ (this.all);
     button.disabled = true;
-    let saved = 0;
-    for (const row of this.rows) {
-      const outcome = row.save.hidden ? "cancelled" : await this.save(row, () => sinkFor(row));
-      if (outcome === "saved") saved += 1;
-      if (outcome === "signed-out") break; // nothing further would come
+    if (this.rows.every((row) => row.isSaved)) for (const row of this.rows) row.isSaved = false; // once more, all of them
+    for (const row of this.rows.filter((each) => !each.isSaved && !each.save.hidden)) {
+      const outcome = await this.save(row, () => sinkFor(row));
+      if (outcome === "cancelled" || outcome === "signed-out") break; // nothing further is wanted, or would come
     }
     button.disabled = false;
-    if (saved === this.rows.length) this.tell("all-saved", { count: saved });
+    if (this.rows.every((row) => row.isSaved)) this.tell("all-saved", { count: this.rows.length });
   }
 
   /**
@@ -158,15 +159,17 @@ class Opening {
     } finally {
       row.save.disabled = false;
     }
+    const hadFocus = document.activeElement === row.save || document.activeElement === document.body;
     row.busy(true);
-    row.cancel.focus();
+    if (hadFocus && !this.all?.disabled) row.cancel.focus(); // a hidden button would lose it
     this.underWay += 1;
     this.tell("saving", { name: row.name });
     const outcome = await this.pour(row, sink);
     this.underWay -= 1;
-    const hadFocus = document.activeElement === row.cancel;
+    const hasFocus = document.activeElement === row.cancel;
     row.busy(false);
-    if (hadFocus) row.save.focus();
+    row.isSaved = outcome === "saved";
+    if (hasFocus) row.save.focus();
     return this.close(row, outcome);
   }
 
@@ -244,16 +247,14 @@ class Opening {
     return text;
   }
 
-  /**
-   * @param {string} who
-   * @param {object} question
-   * @returns {Promise<any>}
-   */
-  ask(who, question) {
-    return new Promise((resolve) => {
-      this.hears.set(who, resolve);
+  /** @param {object} question @returns {Promise<any>} what the worker says of the code */
+  async ask(question) {
+    const answer = await new Promise((resolve) => {
+      this.hears.set("code", resolve);
       this.worker.postMessage(question);
     });
+    this.hears.delete("code");
+    return answer;
   }
 }
 

@@ -55,6 +55,7 @@ class Row {
     this.url = null;
     /** @type {Upload | null} */
     this.upload = null;
+    this.isCut = false; // it failed for the line alone
     /** @type {HTMLProgressElement} */
     this.progress = part("progress");
     /** @type {HTMLElement} */
@@ -127,7 +128,7 @@ class Sending {
     this.listenForDrops();
     this.form.addEventListener("submit", (event) => this.handOver(event));
     window.addEventListener("pageshow", () => this.look());
-    window.addEventListener("online", () => this.rows.filter((row) => row.state === "failed").forEach((row) => this.again(row)));
+    window.addEventListener("online", () => this.rows.filter((row) => row.isCut).forEach((row) => this.again(row)));
     window.addEventListener("beforeunload", (event) => {
       if (this.rows.some((row) => row.state === "queued" || row.state === "sending")) event.preventDefault();
     });
@@ -145,6 +146,7 @@ class Sending {
     }).catch(() => null); // a line that breaks just now costs the list and nothing else
     if (!answer?.ok) return;
     for (const each of await answer.json()) {
+      if (this.rows.some((row) => row.path === each.name)) continue; // picked while the list was on its way
       const row = this.newRow(each.name, each.size);
       row.url = new URL(each.url, document.baseURI).href;
       row.fingerprint = each.fingerprint ?? null;
@@ -220,6 +222,7 @@ class Sending {
       removeFingerprintOnSuccess: true,
       onShouldRetry: (error) => {
         row.said.textContent = this.say("broken");
+        if (!statusOf(error)) this.lookAtFile(row);
         return mayPass(statusOf(error));
       },
       onUploadUrlAvailable: () => {
@@ -242,6 +245,7 @@ class Sending {
       onError: (error) => {
         if (row.state === "removed") return;
         row.becomes("failed", this.reason(row, error));
+        row.isCut = statusOf(error) === 0;
         this.status.textContent = row.said.textContent;
         this.next();
       },
@@ -254,8 +258,22 @@ class Sending {
     if (row.state === "sending") upload.start();
   }
 
+  /** A file that was changed since it was picked looks to a browser as if the line broke. @param {Row} row */
+  async lookAtFile(row) {
+    try {
+      await row.file?.slice(0, 1).arrayBuffer();
+    } catch {
+      if (row.state !== "sending") return;
+      row.upload?.abort(false);
+      row.becomes("failed", this.say("unreadable", { name: row.path }));
+      this.status.textContent = row.said.textContent;
+      this.next();
+    }
+  }
+
   /** @param {Row} row */
   again(row) {
+    row.isCut = false;
     if (!row.file || row.size > this.maxSize) return;
     row.becomes("queued", this.say("queued", { name: row.path }));
     this.next();
@@ -309,11 +327,11 @@ class Sending {
   reason(row, error) {
     const status = statusOf(error);
     const words = { 401: "signed-out", 403: "signed-out", 404: "gone", 410: "gone", 413: "too-large", 507: "no-room" };
-    // A server that refuses says why, in the user's language; a file that was changed or moved can't be read any more.
+    // A server that refuses says why, in the user's language.
     const answer = /** @type {any} */ (error).originalResponse;
     const text = answer?.getHeader("Content-Type")?.startsWith("text/plain") ? answer.getBody().trim().slice(0, 300) : "";
-    const otherwise = text || (status >= 400 && status < 500) ? "refused" : status || navigator.onLine === false ? "cut" : "unreadable";
-    const key = /** @type {Record<number, string>} */ (words)[status] ?? (isOfLine(error) ? "cut" : otherwise);
+    const otherwise = text || (status >= 400 && status < 500) ? "refused" : "cut";
+    const key = /** @type {Record<number, string>} */ (words)[status] ?? otherwise;
     return this.say(key, { name: row.path, reason: text, limit: sizeText(this.maxSize === Infinity ? row.size : this.maxSize) });
   }
 
@@ -330,7 +348,12 @@ class Sending {
       // All entries at once: they are gone after the first await.
       const entries = Array.from(event.dataTransfer?.items ?? [], (item) => item.webkitGetAsEntry()).filter((each) => each !== null);
       const loose = entries.length ? [] : Array.from(event.dataTransfer?.files ?? [], (file) => ({ file, path: file.name }));
-      await this.add([...loose, ...(await Promise.all(entries.map(filesIn))).flat()]);
+      for (const entry of entries) {
+        const files = await filesIn(entry).catch(() => null);
+        if (files) await this.add(files);
+        else this.status.textContent = this.say("unreadable", { name: entry.name });
+      }
+      await this.add(loose);
     });
   }
 }
@@ -358,9 +381,6 @@ async function filesIn(entry) {
 
 /** @param {any} error */
 const statusOf = (error) => error.originalResponse?.getStatus() ?? 0;
-
-/** @param {any} error */
-const isOfLine = (error) => error.originalRequest != null && statusOf(error) === 0;
 
 /** Whether what stopped an upload may be over at the next try. @param {number} status */
 const mayPass = (status) => status === 0 || status === 409 || status === 423 || status === 429 || (status >= 500 && status !== 507);

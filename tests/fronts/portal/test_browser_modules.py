@@ -259,6 +259,22 @@ def test_who_is_logged_out_and_what_is_gone_is_said(
     assert shown.evaluate(STORED) == {}
 
 
+def test_who_cancels_one_of_all_files_stops_there_and_goes_on_with_those_that_are_left(
+    stage: Stage, context: BrowserContext
+) -> None:
+    package = Package(stage, {"a.csv": b"a", "b.bin": noise(3 * MIB), "c.csv": b"c"})
+    stage.cuts["/p/1.age"] = [MIB]
+    shown = package.opened(context, delays="600000")
+    shown.locator("[data-opening-all]").click()
+    expect(shown.locator("[data-opening-state]").nth(1)).to_contain_text("broken")
+    shown.locator("[data-opening-cancel]").nth(1).click()
+    says(shown, "cancelled")
+    assert shown.evaluate(STORED).keys() == {"a.csv"}
+    shown.locator("[data-opening-all]").click()
+    says(shown, "all-saved")
+    assert shown.evaluate(STORED).keys() == {"a.csv", "b.bin", "c.csv"}
+
+
 def test_an_opening_can_be_cancelled(stage: Stage, context: BrowserContext) -> None:
     package = Package(stage, {"a.bin": noise(3 * MIB)})
     stage.cuts["/p/0.age"] = [2 * MIB] * 20

@@ -153,6 +153,7 @@ def test_a_file_that_was_changed_meanwhile_begins_anew(stage: Stage, context: Br
     expect(row(shown, "a.bin")).to_contain_text("broken")
     stage.upload_cuts = []
     file.write_bytes(b"y" * 3 * MIB)
+    expect(row(shown, "a.bin")).to_contain_text("unreadable")
     pick(shown, file)
     all_sent(shown)
     assert arrived(stage) == {"a.bin": b"y" * 3 * MIB}
