@@ -63,17 +63,23 @@ def test_each_key_reaches_its_own_services_only() -> None:
     for service in SERVICES:
         for credential in values(service)["LoadCredential"]:
             holders[credential.partition(":")[0]].add(service)
-    assert holders["house.key"] == {"fxsftp-sftp.service"}
+    assert holders["house.key"] == {"fxsftp-sftp.service", "fxsftp-portal.service"}
     assert holders["courier.key"] == {"fxsftp-courier.service"}
-    assert not values("fxsftp-portal.service")["LoadCredential"]
+    assert holders["ssh_host_ed25519_key"] == {"fxsftp-sftp.service"}
 
 
-@pytest.mark.parametrize("service", ["fxsftp-courier.service", "fxsftp-portal.service"])
-def test_who_speaks_with_the_world_is_another_user_and_can_not_see_the_vault(service: str) -> None:
-    others = [values(other)["User"] for other in SERVICES if other != service]
-    assert values(service)["User"] not in others
-    assert "-/var/lib/fxsftp/vault" in values(service)["InaccessiblePaths"]
-    assert "/var/lib/fxsftp" not in values(service)["ReadWritePaths"]
+def test_who_goes_out_is_another_user_and_can_not_see_the_vault() -> None:
+    courier = values("fxsftp-courier.service")
+    assert courier["User"] not in [values(other)["User"] for other in SERVICES if "courier" not in other]
+    assert "-/var/lib/fxsftp/vault" in courier["InaccessiblePaths"]
+    assert "/var/lib/fxsftp" not in courier["ReadWritePaths"]
+
+
+def test_the_portal_has_the_vault_as_the_sftp_service_has_it_and_hears_its_web_server_only() -> None:
+    portal, sftp = values("fxsftp-portal.service"), values("fxsftp-sftp.service")
+    for key in ("User", "ReadWritePaths", "InaccessiblePaths"):
+        assert portal[key] == sftp[key]
+    assert (portal["IPAddressDeny"], portal["IPAddressAllow"]) == (["any"], ["localhost"])
 
 
 def test_only_the_courier_can_call_out() -> None:
@@ -119,8 +125,8 @@ def test_users_and_folders_come_up_as_written(tmp_path: Path) -> None:
     subprocess.run(["systemd-sysusers", f"--root={tmp_path}", tmp_path / "users.conf"], check=True)
     subprocess.run(["systemd-tmpfiles", f"--root={tmp_path}", "--create", tmp_path / "folders.conf"], check=True)
     users = {line.split(":")[0]: line.split(":")[2:4] for line in (tmp_path / "etc/passwd").read_text().splitlines()}
-    assert len({users[name][0] for name in ("fxsftp", "fxsftp-courier", "fxsftp-portal")}) == 3
-    assert users["fxsftp"][1] == users["fxsftp-courier"][1] == users["fxsftp-portal"][1]
+    assert len({users[name][0] for name in ("fxsftp", "fxsftp-courier", "fxsftp-bounce")}) == 3
+    assert users["fxsftp"][1] == users["fxsftp-courier"][1] == users["fxsftp-bounce"][1]
     vault, registry = ((tmp_path / "var/lib/fxsftp" / name).stat() for name in ("vault", "registry"))
     assert (stat.S_IMODE(vault.st_mode), str(vault.st_uid)) == (0o700, users["fxsftp"][0])
     assert (stat.S_IMODE(registry.st_mode), str(registry.st_gid)) == (0o2770, users["fxsftp"][1])

@@ -249,7 +249,7 @@ class Postfix:
         relay = f"fxsftp-bounce: }}, {{ firm.example = smtp:[127.0.0.1]:{partner} }}"
         maps = MAPS.replace("exchange.ssb.example", "fx.example").replace("fxsftp-bounce: }", relay)
         pipe = PIPE.replace(
-            "user=fxsftp-portal argv=/usr/bin/fxsftp bounce", f"user=nobody argv=/bin/sh {self.folder}/to-root"
+            "user=fxsftp-bounce argv=/usr/bin/fxsftp bounce", f"user=nobody argv=/bin/sh {self.folder}/to-root"
         )
         assert (maps.count("fx.example"), "to-root" in pipe) == (3, True)
         (self.folder / "main.cf").write_text(MAIN.format(folder=self.folder) + maps)

@@ -17,7 +17,7 @@ from typing import NoReturn
 import click
 
 from fxsftp import __version__
-from fxsftp.fronts.cli import bounce, demo, groups, notices, partner, service, shipments, users
+from fxsftp.fronts.cli import access, bounce, demo, groups, notices, partner, service, shipments, users
 from fxsftp.fronts.cli.clerk import Clerk, Wiring, WithSettings, shielded
 
 __all__ = ["Wiring", "build", "run"]
@@ -40,7 +40,7 @@ def build(wiring: Wiring) -> click.Group:
         """A shipment exchange over SFTP: what a partner drops is sealed and opens for its recipient only."""
         ctx.ensure_object(Clerk).wiring = wiring
 
-    for command in (*service.COMMANDS, users.user, users.key, groups.group, shipments.shipment, notices.notice):
+    for command in (*service.COMMANDS, access.user, users.key, groups.group, shipments.shipment, notices.notice):
         fxsftp.add_command(command)
     fxsftp.add_command(bounce.bounce)
     for command in (*partner.COMMANDS, *demo.COMMANDS):

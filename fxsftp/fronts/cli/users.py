@@ -63,7 +63,7 @@ def add(
     with clerk_.exchange() as exchange:
         added = exchange.people.add(
             email,
-            Kind(kind) if kind else _kind_of(email, clerk_.settings()),
+            Kind(kind) if kind else kind_of(email, clerk_.settings()),
             phone=phone,
             name=name,
             language=language,
@@ -78,7 +78,8 @@ def add(
         )
 
 
-def _kind_of(email: str, settings: Settings) -> Kind:
+def kind_of(email: str, settings: Settings) -> Kind:
+    """By exchange.domains."""
     domains = [domain.casefold() for domain in settings.exchange.domains]
     return Kind.MEMBER if email.rpartition("@")[2].casefold() in domains else Kind.PARTNER
 
@@ -170,8 +171,12 @@ def show(clerk_: Clerk, email: str, as_json: bool) -> None:
         ]
         used, quota = exchange.outbox.usage(found)
         how = _how_shipments_open(exchange, found)
+        locked, has_totp = people.locked_until(found, clerk_.now), exchange.totp.is_on(found)
+        recovery = exchange.totp.codes_left(found)
     if as_json:
-        clerk.show_json(facts(found, keys) | {"groups": groups, "used": used, "allowed": quota})
+        more = {"groups": groups, "used": used, "allowed": quota}
+        more |= {"locked_until": clerk.iso(locked), "has_totp": has_totp, "recovery_codes": recovery}
+        clerk.show_json(facts(found, keys) | more)
         return
     clerk.show(
         clerk.sheet(
@@ -193,6 +198,8 @@ def show(clerk_: Clerk, email: str, as_json: bool) -> None:
                 ("Not reached", _bounced(found)),
                 ("Room in use", f"{clerk.amount(used)} of {clerk.amount(quota)}"),
                 ("Password", "yes" if found.has_password else "no"),
+                ("Locked", locked and Text(f"no log-in by password before {clerk.when(locked)}", "bold red")),
+                ("Code from an app", f"yes, and {recovery} recovery codes" if has_totp else "no"),
                 ("Added", clerk.when(found.made)),
                 ("Last seen", clerk.when(found.seen) or "never"),
                 *(("Key", _key_line(key)) for key in keys),
@@ -261,6 +268,7 @@ def password(clerk_: Clerk, email: str, from_stdin: bool) -> None:
         else:
             raise click.UsageError("There is no terminal to ask at. --stdin reads the password from standard input.")
         exchange.people.set_password(found.email, chosen, clerk_.now)
+        exchange.visits.end_all(found)
     say(f"password of {found.email} set")
 
 

@@ -129,6 +129,9 @@ def test_programs_get_stable_names_and_iso_times(people: Admin, new_key: Callabl
         "groups": ["mikrodata@ssb.example"],
         "used": 0,
         "allowed": 50 << 30,
+        "locked_until": None,
+        "has_totp": False,
+        "recovery_codes": 0,
     }
     assert set(added) == {"id", "fingerprint", "kind", "comment", "opens", "added", "line"}
     assert (added["kind"], added["comment"], added["opens"]) == ("ssh-ed25519", "key of ann", True)
