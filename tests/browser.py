@@ -6,9 +6,10 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
 CHROMIUM = "/usr/bin/chromium"
 QUIET = [  # it calls nobody but us
@@ -26,12 +27,28 @@ def chromium() -> Iterator[Browser]:
 
     For one module at a time: while it runs, this thread has a running event loop, and asyncio.run() fails.
     """
-    if shutil.which(CHROMIUM) is None:
-        pytest.skip("chromium is not installed")
-    arguments = [*QUIET, "--no-sandbox"] if os.geteuid() == 0 else QUIET  # its sandbox does not work for root
+    arguments = _arguments()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
         try:
             yield browser
         finally:
             browser.close()
+
+
+@contextmanager
+def chromium_at(folder: Path) -> Iterator[BrowserContext]:
+    """A browser with a profile on disk: in the others, which forget, what a page stores is in memory."""
+    arguments = _arguments()
+    with sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(folder, executable_path=CHROMIUM, args=arguments)
+        try:
+            yield context
+        finally:
+            context.close()
+
+
+def _arguments() -> list[str]:
+    if shutil.which(CHROMIUM) is None:
+        pytest.skip("chromium is not installed")
+    return [*QUIET, "--no-sandbox"] if os.geteuid() == 0 else QUIET  # its sandbox does not work for root
