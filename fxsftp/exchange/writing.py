@@ -404,7 +404,7 @@ class Writing:
 
     def beat(self, now: float) -> None:
         """Drafts that grow are in progress; said every few seconds, so that no long upload is taken for stalled."""
-        moved = [draft for draft in list(self._drops.writers.values()) if draft.moved]
+        moved = [draft for draft in list(self._drops.writers.values()) if draft.moved and not draft.is_lost]
         if not moved:
             return
         with self._registry.atomic(durable=False):
