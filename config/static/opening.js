@@ -31,6 +31,8 @@ export const WORDS = [
   "cut", "gone", "signed-out", "forged", "too-large", "not-saved", "failed", // what went wrong
 ];
 
+const SHOWING = 100; // milliseconds between two looks of a progress bar: drawing it costs as much as opening a MiB
+
 /** @typedef {import("./saving.js").Sink} Sink */
 
 /** One file of the package as it stands on the page. */
@@ -184,6 +186,7 @@ class Opening {
     const cancel = () => this.worker.postMessage({ verb: "cancel", id });
     row.cancel.addEventListener("click", cancel);
     let done = 0;
+    let shown = 0;
     let written = Promise.resolve();
     /** @type {string | null} */
     let problem = null;
@@ -197,8 +200,11 @@ class Opening {
         return cancel();
       }
       done += length;
-      row.progress.value = done;
-      row.state.textContent = this.say("progress", { done: sizeText(done), size: sizeText(row.size) });
+      if (performance.now() - shown > SHOWING || done === row.size) {
+        shown = performance.now();
+        row.progress.value = done;
+        row.state.textContent = this.say("progress", { done: sizeText(done), size: sizeText(row.size) });
+      }
       const isBack = bytes.byteLength > 0; // else it went on to another thread
       this.worker.postMessage({ verb: "taken", id, buffer: isBack ? bytes.buffer : null }, isBack ? [bytes.buffer] : []);
     };
