@@ -97,7 +97,7 @@ class InMemory:
                 self.leases[notice.id] = (lease, now + seconds)
                 facts = {"user": notice.address, "phrase": ""} | notice.facts
                 code = self.codes.get(notice.id)
-                errands.append(Errand(notice, notice.kind, facts, code, (notice.id,), is_question))
+                errands.append(Errand(notice, notice.kind, facts, code, ids=(notice.id,), is_question=is_question))
             return errands
 
     def renew(self, way: str, lease: str, until: float, notice_ids: Sequence[str]) -> None:
