@@ -99,3 +99,17 @@ def test_each_row_has_just_the_keys_that_programs_look_for(tmp_path) -> None:
         is_ours = row["contestant"] == Ours.name
         assert (row["ratio_to_openssh"], row["cpu_ratio_to_openssh"]) == ((2, 0.5) if is_ours else (1, 1))
         assert row["runs"] == 3
+
+
+def test_the_table_goes_into_the_readme_once(tmp_path) -> None:
+    """The part of the README is made the first time, replaced after that, and nothing else is touched."""
+    page = tmp_path / "README.md"
+    page.write_text("# It\n\nWords.\n\n## The house\n\nMore.\n")
+    report.into_readme("| first |", page)
+    report.into_readme("| second |", page)
+    text = page.read_text()
+    assert text.count("## How fast") == 1
+    assert "| second |" in text
+    assert "| first |" not in text
+    assert text.startswith("# It\n\nWords.\n\n## How fast\n")
+    assert text.endswith("\n\n## The house\n\nMore.\n")

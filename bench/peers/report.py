@@ -15,13 +15,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench.peers.contestants import CONTESTANTS, OpenSsh, Ours, Rclone, Stock
+from bench.peers.contestants import OpenSsh, Ours, Rclone, Stock
 from bench.peers.works import IDLE_GOAL, MIB, Goals, Work
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "bench" / "results"
 BEGIN, END = "<!-- speed: written by `python -m bench.peers --readme` -->", "<!-- /speed -->"
-ORDER = [each.name for each in CONTESTANTS]
+SECTION, LAST = "## How fast", "## The house\n"
 
 
 @dataclass
@@ -196,12 +196,13 @@ def readme(findings: Findings, about: Mapping[str, object]) -> str:
 
 
 def into_readme(text: str, path: Path = ROOT / "README.md") -> None:
-    """Replace what stands between the marks.  Raises ValueError where there are none."""
-    before, begin, rest = path.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{path.name} has no place for it: {BEGIN} … {END}")
-    path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
+    """Replace what stands between the marks; the first time, in a section of its own before the last one."""
+    page = path.read_text()
+    if BEGIN not in page:
+        before, last, after = page.partition(LAST)
+        page = f"{before}{SECTION}\n\n{BEGIN}\n{END}\n\n{last}{after}"
+    before, _, rest = page.partition(BEGIN)
+    path.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}")
 
 
 def _rate(findings: Findings, work: Work, contestant: str) -> str:
