@@ -121,7 +121,7 @@ def test_every_notice_arrives_and_only_what_was_on_its_way_at_a_kill_arrives_twi
         for process in couriers:
             process.terminate()
         ended = [process.wait(30) for process in couriers]
-    assert ended == [0, 0]
+    assert set(ended) <= {0, -signal.SIGTERM}  # the latter: it had not even begun
     assert mailbox.arrived == Counter(ids) + on_their_way
     print(f"{on_their_way.total()} of {notices} came twice, {on_their_way.total() / kills:.2f} for each kill")
 
