@@ -13,7 +13,7 @@ from fxsftp.domain.model import Confirmation, Factor, Link, Stage, Visit
 from fxsftp.store.registry.engine import Engine
 from fxsftp.store.registry.people import user_of
 
-# Asked with every request of a browser; tests/store/test_accounts.py asks SQLite how.
+# Asked with every request of a browser; tests/exchange/test_visits.py asks SQLite how.
 FIND_VISIT = (
     "SELECT users.*, token, stage, visits.made AS began, visits.seen AS touched, confirmed"
     " FROM visits JOIN users ON users.id = user_id"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from pathlib import Path
 
 import pytest
 
+from tests.exchange.post import PORTAL, token
 from tests.fronts.sftp.conftest import ANN, BOB, KARI, Door
+from tests.house import House
 
 
 def test_help_shows_what_this_user_may_ask(door: Door) -> None:
@@ -179,3 +182,11 @@ def test_a_command_whose_client_vanishes_leaves_nothing_behind(door: Door) -> No
 
     asyncio.run(walk())
     door.until(lambda: not door.listener.guests)
+
+
+def test_where_there_is_a_portal_the_invitation_that_ssh_sends_has_a_link(tmp_path: Path) -> None:
+    with House(tmp_path / "with a portal", settings_text=PORTAL) as house:
+        door = Door(house)
+        assert door.command(KARI, f"invite {BOB} +4790000001")[0] == 0
+        link = token(house, "invited", BOB)
+        assert door.exchange.links.look("invited", link, house.clock()).phone == "+4790000001"
