@@ -292,7 +292,7 @@ def test_removing_a_package_takes_it_away_and_tells_the_sender_that_it_was_not_r
     visitor = gate.logged_in(ann.user)
     page = visitor.get(f"/inbox/{shipment}")
     assert "We tell its sender so" in page.text
-    page = visitor.submit(to=f"/inbox/{shipment}/remove")
+    page = visitor.submit(f"/inbox/{shipment}/remove")
     assert page.path == "/inbox?said=package-removed"
     assert "Your inbox is empty" in page.text
     assert visitor.get(f"/inbox/{shipment}").status == 404
