@@ -55,6 +55,7 @@ log = logging.getLogger("fxsftp")
 
 STEP = 1.0  # seconds between two looks at what has settled; settling takes 30 at the least
 BEAT = 60.0  # seconds between heartbeats
+GROWING = 2.0  # seconds; after ten without a word, who comes back may take over an upload
 SWEEP = 600.0  # seconds between sweeps where no timer starts them
 RESTART = 1.0  # seconds before a process that died is started again; doubled each time, up to a minute
 FRONTS = ("sftp", "portal")  # who seals and unseals for those who have logged in
@@ -152,8 +153,10 @@ def _recipient(settings: Settings, name: str) -> seal.X25519Lock:
 # ---- a new exchange ----------------------------------------------------------------------------------
 
 
-def found(folder: Path, *, demo: bool, sftp_port: int, institution: str | None = None) -> str:
+def found(folder: Path, *, demo: bool, sftp_port: int, portal_port: int = 0, institution: str | None = None) -> str:
     """Make settings and keys in `folder`, and the state in it too for a demo; answers the host key's fingerprint.
+
+    A demo has a portal on loopback where it is given a port for one; elsewhere its address is the operator's to say.
 
     Raises BadSettings when there is an exchange already; nothing is ever written over.
     """
@@ -165,11 +168,11 @@ def found(folder: Path, *, demo: bool, sftp_port: int, institution: str | None =
     _write(folder / "courier.key", f"{courier.secret_text()}\n", 0o600)
     _write(folder / "courier.pub", f"{courier.recipient}\n", 0o644)
     fingerprint = hostkeys.make(folder / "ssh_host_ed25519_key")
-    _write(folder / "fxsftp.toml", _first_settings(demo, sftp_port, institution), 0o640)
+    _write(folder / "fxsftp.toml", _first_settings(demo, sftp_port, portal_port, institution), 0o640)
     return fingerprint
 
 
-def _first_settings(demo: bool, sftp_port: int, institution: str | None) -> str:
+def _first_settings(demo: bool, sftp_port: int, portal_port: int, institution: str | None) -> str:
     lines = ["# Every key, its default and the reason for it: config/fxsftp.toml of this version.", "", "[institution]"]
     lines += [f"name = {json.dumps(institution or 'Example Institution', ensure_ascii=False)}", "", "[exchange]"]
     if demo:
@@ -178,6 +181,8 @@ def _first_settings(demo: bool, sftp_port: int, institution: str | None) -> str:
         lines += ['state = "/var/lib/fxsftp"', "", "[sftp]"]
     lines += [f"port = {sftp_port}", "", "[notify]"]
     lines += ['mail = "spool"', 'sms = "spool"'] if demo else ['# mail = "smtp"', '# sms = "twilio"']
+    if demo and portal_port:
+        lines += ["", "[portal]", f"port = {portal_port}", f'public_url = "http://127.0.0.1:{portal_port}"']
     return "\n".join(lines) + "\n"
 
 
@@ -347,15 +352,25 @@ async def _serve_portal(settings: Settings, stop: asyncio.Event, running: bytes 
     desk = Desk(exchange, SteadyClock())
     app = routes.portal(desk, templates_of(settings), terms, statics)
     listener = http.listen(app, settings.portal.listen, settings.portal.port, _certificate(settings))
+    growing = asyncio.create_task(_saying_what_grows(desk))
     log.info("portal listens on port %d", listener.port)
     readiness.tell_systemd("READY=1", os.environ)
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait([stopping, listener.ended], return_when=asyncio.FIRST_COMPLETED)
     readiness.tell_systemd("STOPPING=1", os.environ)
     stopping.cancel()
+    growing.cancel()
     await listener.close()
     await desk.close()
     exchange.close()
+
+
+async def _saying_what_grows(desk: Desk) -> None:
+    """What the dispatcher says of its own service's drafts, for those of the portal: nobody takes them for left."""
+    while True:
+        with suppress(FxError):
+            await desk.ask(desk.exchange.writing.beat, desk.now())
+        await asyncio.sleep(GROWING)
 
 
 def portal_terms(settings: Settings, static: str) -> PortalTerms:

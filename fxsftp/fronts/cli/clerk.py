@@ -46,7 +46,9 @@ class Opens(Protocol):
 class Founds(Protocol):
     """How the wiring makes a new exchange; answers the fingerprint of its host key."""
 
-    def __call__(self, folder: Path, *, demo: bool, sftp_port: int, institution: str | None = None) -> str: ...
+    def __call__(
+        self, folder: Path, *, demo: bool, sftp_port: int, portal_port: int = 0, institution: str | None = None
+    ) -> str: ...
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import hashlib
 import os
 import random
 import re
+import secrets
 import shlex
 import shutil
 import signal
@@ -58,6 +59,7 @@ COPIES = 4  # sealed here; fetched sealed, opened at home, fetched in the open b
 # Seconds; usually half a minute and more, for which nobody looks at a demo.
 QUIET = {"settle_loose": 2, "settle_folder": 2, "settle_connected": 4, "settle_suspect": 3}
 
+_WORDS = "amber birch cloud delta ember fjord grain harbour island juniper kettle lantern meadow north orchard"
 _CODE = re.compile(r"\b[0-9a-z]{4}(?:-[0-9a-z]{4}){3}\b")
 _UNSAFE = re.compile(r"[^\w .,+=@()-]|^[ .-]|[ .]$")  # in a name: for sftp's quoting and options, and for Windows
 _LONG = 60  # letters of a name; with four bytes for each and .age behind them they fit into 255
@@ -99,7 +101,8 @@ def _walk(stage: Stage, source: Path | None) -> None:
     """One file, from drop to receipt."""
     sent_file = _outgoing(stage, source)
     stage.chapter(
-        "An exchange of its own", f"on 127.0.0.1 port {stage.port}; all of it, and where we type: {stage.folder}"
+        "An exchange of its own",
+        f"SFTP on 127.0.0.1 port {stage.port}, a portal at {stage.portal}; all of it is in {stage.folder}",
     )
     stage.people()
 
@@ -213,7 +216,11 @@ def _sum(path: Path) -> str:
 
 def _serve_on(stage: Stage) -> None:
     """Until Ctrl-C."""
-    stage.chapter("Now you", f"the exchange runs on 127.0.0.1 port {stage.port} until Ctrl-C; in another terminal:")
+    stage.chapter("Now you", "the exchange runs until Ctrl-C; in a browser:")
+    stage.screen.print(Text.assemble("  ", (stage.portal, "bold")), soft_wrap=True)
+    for address in (ANN, KARI):
+        stage.screen.print(Text(f"      log in as {address}, password: {stage.set_password(address)}", style="dim"))
+    stage.screen.print(Text("\n  in another terminal:", style="dim"))
     config = shlex.quote(str(stage.folder / "ssh_config"))
     spool = shlex.quote(str(stage.settings.state / "spool"))
     tries = (
@@ -246,9 +253,10 @@ def _stage(clerk_: Clerk, port: int) -> Iterator[Stage]:
     if missing:
         raise Ended(f"The demo needs {' and '.join(missing)}, which this machine has not (package openssh-client).")
     port = _free_port(port)
+    portal = _free_port(0)
     folder = Path(tempfile.mkdtemp(prefix="fxsftp-demo-"))
     try:
-        clerk_.wiring.found(folder, demo=True, sftp_port=port, institution="Statistics of Examples")
+        clerk_.wiring.found(folder, demo=True, sftp_port=port, portal_port=portal, institution="Statistics of Examples")
         settings = clerk_.wiring.load(_shortened(folder / "fxsftp.toml"))
         if not settings.state.is_relative_to(folder) or not settings.exchange.demo or settings.sftp.port != port:
             raise Ended("FXSFTP_… variables of another exchange are set. Unset them for the demo.")
@@ -321,10 +329,16 @@ class Stage:
         self._write_ssh_config()
         with self.waiting("starting the exchange"):
             self.until(self._answers, "The exchange does not answer")
+            self.until(self._has_portal, "The portal does not answer")
 
     def _answers(self) -> bool:
         with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1) as line:
             return line.recv(8).startswith(b"SSH-")
+        return False
+
+    def _has_portal(self) -> bool:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self.settings.portal.port), timeout=1):
+            return True
         return False
 
     def _write_ssh_config(self) -> None:
@@ -355,6 +369,17 @@ class Stage:
         python = Path(sys.executable)
         found = shutil.which("fxsftp")
         return "fxsftp" if found and Path(found).parent == python.parent else f"{shlex.quote(str(python))} -m fxsftp"
+
+    def set_password(self, address: str) -> str:
+        """A new one, to try the portal with; the exchange itself keeps only its hash."""
+        chosen = " ".join(secrets.choice(_WORDS.split()) for _ in range(4))
+        self.exchange.people.set_password(address, chosen, self.clerk.now)
+        return chosen
+
+    @property
+    def portal(self) -> str:
+        """Where it is found."""
+        return self.settings.portal.public_url
 
     # ---- programs
 

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from starlette.responses import Response
 
-from fxsftp.domain.model import User
+from fxsftp.domain.model import Standing, User
 from fxsftp.domain.reasons import N_
 from fxsftp.errors import BadPassword, LogInFirst, WrongDigits, WrongLogIn
 from fxsftp.fronts.portal.call import Call, safe_path, status_of
@@ -143,9 +143,13 @@ async def password(call: Call) -> Response:
     try:
         if chosen != again:
             raise BadPassword(N_("the two are not the same"))
-        user = await call.desk.ask_slowly(call.exchange.links.set_password, _token(call), chosen, call.now())
+        done = await call.desk.ask_slowly(call.exchange.links.set_password, _token(call), chosen, call.now())
     except BadPassword as problem:
         return call.page("password", status_of(problem), email=user.email, problem=call.refusal(problem))
+    if user.standing is Standing.INVITED:  # until now nobody knew which language they read
+        change = call.exchange.people.change
+        done = await call.desk.ask(change, done.email, call.now(), who=done.email, language=call.language)
+    user = done
     if await call.desk.ask(call.exchange.totp.is_on, user):
         return call.go("/log-in", "password-set")
     return await come_in(call, user, "/inbox?said=password-set")

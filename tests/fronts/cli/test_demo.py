@@ -12,6 +12,9 @@ import time
 from pathlib import Path
 
 import pytest
+from httpx import Client
+
+from tests.gate import Visitor
 
 DEADLINE = 100  # seconds; it takes about ten
 
@@ -40,6 +43,7 @@ def test_the_demo_shows_one_file_from_drop_to_receipt_and_leaves_nothing(tmp_pat
     assert code
     for words in ("New package is waiting", "SMS to +4790000000", "collected", "dispatched", f"open {code[1]}"):
         assert words in done.stdout
+    assert re.search(rf"http://127\.0\.0\.1:\d+/inbox/{code[1]}", done.stdout)
     assert list(tmp.iterdir()) == []
 
 
@@ -74,6 +78,12 @@ def test_without_once_it_serves_until_it_is_told_to_end(tmp_path: Path) -> None:
             assert line, shown
             shown += line
         (command,) = re.findall(r"^  (ssh -F \S+ kari status)$", shown, re.MULTILINE)
+        (portal,) = re.findall(r"^  (http://127\.0\.0\.1:\d+)$", shown, re.MULTILINE)
+        (password,) = re.findall(r"log in as ann@firm\.example, password: (.+)$", shown, re.MULTILINE)
+        with Client(base_url=portal) as browser:
+            visitor = Visitor(browser)
+            visitor.get("/log-in")
+            assert visitor.submit(email="ann@firm.example", password=password).path == "/inbox"
         status = subprocess.run(command.split(), capture_output=True, text=True, timeout=DEADLINE, check=False)
         assert "collected" in status.stdout or "waiting" in status.stdout, status
         running.send_signal(signal.SIGINT)
