@@ -134,12 +134,12 @@ class Visitor:
     def get(self, path: str, **how: Any) -> Shown:
         return self._shown(self.client.get(path, follow_redirects=True, **how))
 
-    def post(self, path: str, **fields: Any) -> Shown:
+    def post(self, path: str, /, **fields: Any) -> Shown:
         """A form that is put together by hand; with the token of the page that is shown."""
         form = {"form": self.form_token} | fields
         return self._shown(self.client.post(path, data=form, follow_redirects=True))
 
-    def submit(self, to: str = "", **fields: Any) -> Shown:
+    def submit(self, to: str = "", /, **fields: Any) -> Shown:
         """The form on the shown page that goes `to` this address; else the one that has the first of these fields."""
         wanted = next(iter(fields), "")
         for form in self.page.forms:

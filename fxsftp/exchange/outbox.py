@@ -92,6 +92,10 @@ class Outbox:
             return replace(draft.entry(), name=name, size=size)  # it may have been renamed since it was opened
         return Entry(name, False, file.size, file.mtime, file.mode, True)
 
+    def recipients(self, user: User) -> Sequence[str]:
+        """The addresses that are shown to this user, who may be permitted others as well."""
+        return sorted(self._listed(user))
+
     def _listed(self, user: User) -> set[str]:
         used = self._rows.recipients(user.id)
         if user.default_recipient:

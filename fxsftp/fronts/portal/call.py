@@ -125,6 +125,11 @@ class Call:
         """The address that calls, as the trusted proxy in front of us says."""
         return self.request.client.host if self.request.client else ""
 
+    @property
+    def session(self) -> str:
+        """Names this visit to the exchange, which keeps apart who writes what; it is no secret."""
+        return self.visit.id[:32] if self.visit else ""
+
     def now(self) -> float:
         return self.desk.now()
 

@@ -2,6 +2,7 @@
 
     GUEST   anybody                USER   who is logged in; others are sent to the log-in, and then back
     HALF    who has given the password and still owes the second factor
+    PROGRAM a script of a page for who is logged in; others hear so, and are sent nowhere
 
 A handler takes a Call and answers; what the exchange refuses becomes a page here, in the visitor's language.
 """
@@ -9,8 +10,8 @@ A handler takes a Call and answers; what the exchange refuses becomes a page her
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 from urllib.parse import quote
 
@@ -22,7 +23,7 @@ from starlette.types import ASGIApp
 
 from fxsftp.errors import FxError, LogInFirst, NoSuchPage, TooOften
 from fxsftp.fronts.desk import Desk
-from fxsftp.fronts.portal import account, downloads, entrance, protection, receive, tracking
+from fxsftp.fronts.portal import account, downloads, entrance, protection, receive, send, tracking, tus
 from fxsftp.fronts.portal.call import Call, House, Terms, status_of
 from fxsftp.fronts.portal.callbacks import TwilioCallback
 from fxsftp.fronts.portal.guard import SAFE, Guard
@@ -42,6 +43,7 @@ class Who(Enum):
     GUEST = "guest"
     HALF = "half"
     USER = "user"
+    PROGRAM = "program"
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,12 @@ class Page:
     who: Who
     get: Handler | None = None
     post: Handler | None = None
+    more: Mapping[str, Handler] = field(default_factory=dict)  # by other methods
+
+    def handlers(self) -> dict[str, Handler]:
+        """What answers which method."""
+        found = {"GET": self.get, "HEAD": self.get, "POST": self.post, **self.more}
+        return {method: handler for method, handler in found.items() if handler}
 
 
 PAGES: Sequence[Page] = (
@@ -75,6 +83,15 @@ PAGES: Sequence[Page] = (
     Page("/account/totp/codes", Who.USER, post=protection.totp_codes),
     Page("/account/totp/off", Who.USER, post=protection.totp_off),
     Page("/account/log-out-everywhere", Who.USER, post=account.log_out_everywhere),
+    Page("/send", Who.USER, send.new_page, send.new),
+    Page("/send/{shipment}", Who.USER, send.package, send.fill),
+    Page("/send/{shipment}/edit", Who.USER, send.edit_page, send.edit),
+    Page("/send/{shipment}/remove", Who.USER, post=send.remove),
+    Page("/send/{shipment}/cancel", Who.USER, post=send.cancel),
+    Page("/send/{shipment}/files", Who.PROGRAM, tus.unfinished, tus.create),
+    Page(
+        "/send/{shipment}/files/{file}", Who.PROGRAM, more={"HEAD": tus.look, "PATCH": tus.go_on, "DELETE": tus.cancel}
+    ),
     Page("/sent", Who.USER, tracking.sent),
     Page("/sent/{shipment}", Who.USER, tracking.package),
     Page("/sent/{shipment}/receipt.txt", Who.USER, tracking.receipt),
@@ -113,11 +130,10 @@ def portal(desk: Desk, templates: Templates, terms: Terms, statics: Statics) -> 
 
 
 def _route(house: House, page: Page) -> Route:
-    methods = [method for method, handler in (("GET", page.get), ("POST", page.post)) if handler]
+    handlers = page.handlers()
 
     async def serve(request: Request) -> Response:
-        handler = page.get if request.method in SAFE else page.post
-        assert handler is not None
+        handler = handlers[request.method]
         call = await called(house, request)
         try:
             _let_in(call, page.who)
@@ -130,7 +146,7 @@ def _route(house: House, page: Page) -> Route:
             log.exception("%s %s failed", request.method, page.path)  # the pattern: a path may hold a link's token
             return await _failed(call, FxError())
 
-    return Route(page.path, serve, methods=methods)
+    return Route(page.path, serve, methods=list(handlers))
 
 
 def _let_in(call: Call, who: Who) -> None:

@@ -398,7 +398,7 @@ MIGRATIONS: Sequence[tuple[str, str]] = (
         """,
     ),
     (
-        "0010_invitees",
+        "0011_invitees",
         """
         CREATE INDEX users_invited_by ON users (invited_by, made) WHERE invited_by IS NOT NULL;
         """,
