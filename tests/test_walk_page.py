@@ -23,10 +23,11 @@ def test_the_tables_are_those_of_the_code() -> None:
 def _named() -> list[tuple[str, str]]:
     """(room, verb) as the steps name them; a verb alone is in the room named last that has it."""
     found, rooms = [], [""]
-    for name in re.findall(r"`([\w/.]+)`", STEPS):
+    for name in re.findall(r"`([\w/.]+(?:\(\))?)`", STEPS):
         if name.endswith(".py"):
             rooms.append(name)
-        elif re.fullmatch(r"[A-Z]\w+\.\w+|parse|header_for", name):
+        elif re.fullmatch(r"[A-Z][a-z]\w+\.\w+|\w+\(\)", name):
+            name = name.removesuffix("()")
             room = next((room for room in reversed(rooms) if room and name in _verbs(room)), rooms[-1])
             found.append((room, name))
     return found
