@@ -27,9 +27,9 @@ def _named() -> list[tuple[str, str]]:
         if name.endswith(".py"):
             rooms.append(name)
         elif re.fullmatch(r"[A-Z][a-z]\w+\.\w+|\w+\(\)", name):
-            name = name.removesuffix("()")
-            room = next((room for room in reversed(rooms) if room and name in _verbs(room)), rooms[-1])
-            found.append((room, name))
+            verb = name.removesuffix("()")
+            room = next((room for room in reversed(rooms) if room and verb in _verbs(room)), rooms[-1])
+            found.append((room, verb))
     return found
 
 
