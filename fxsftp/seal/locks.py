@@ -260,6 +260,11 @@ def _unusable(key: primitives.PublicKey) -> str | None:
         return f"it is an RSA key of {key.bits} bits; {_SMALLEST_RSA} are the least"
     if key.kind not in (_ED25519, _RSA):
         return f"it is of kind {key.kind}; use ssh-ed25519 or ssh-rsa"
+    if key.kind == _ED25519:
+        try:
+            primitives.ed25519_to_x25519_public(_ed25519_point(key))
+        except BadKey as problem:  # 32 bytes that no program has made: what is sealed to them, nobody could open
+            return str(problem.args[0])
     return None
 
 

@@ -254,6 +254,14 @@ def test_ed25519_and_rsa_of_2048_bits_are_usable(tmp_path: Path) -> None:
         assert usable_for_sealing(ssh_keygen(tmp_path, *arguments)[1]) is None
 
 
+def test_what_is_no_point_of_the_curve_is_not_sealed_to() -> None:
+    """Such a line has the right form, and may stand among somebody's keys; nothing is lost when it is sent to."""
+    line = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEkhhxHGVqWtTvBjrhWxbTvPpAYPkmQbcS0Q9fHiIyqB nobody"
+    assert "not a point" in (usable_for_sealing(line) or "")
+    with pytest.raises(BadKey, match="not a point"):
+        SshLock(line)
+
+
 # ---- under another key -------------------------------------------------------------------------------
 
 

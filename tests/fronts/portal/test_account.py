@@ -12,7 +12,7 @@ from fxsftp.domain.model import LockKind, Standing, User
 from tests.gate import PASSWORD, Gate, Visitor
 from tests.house import ANN, KARI, House
 
-KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEkhhxHGVqWtTvBjrhWxbTvPpAYPkmQbcS0Q9fHiIyqB ann@laptop"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDUFSfCzqTidEZbu3gxhH3pWKr8gT7eB3lg1KDgO4ai9 ann@laptop"
 
 
 @pytest.fixture
@@ -29,9 +29,9 @@ def sms(house: House, phone: str) -> list[tuple[str, str]]:
     """(kind, digits) of what waits for a phone, as the courier would carry it."""
     courier = app.open_exchange(house.settings, role="courier")
     try:
-        errands = courier.notices.take_due("sms", house.clock(), lease="test", seconds=60, limit=1000)
+        errands = courier.carriage.take_due("sms", house.clock(), lease="test", seconds=60, limit=1000)
         for errand in errands:
-            courier.notices.carried(errand.notice.id, "test", "", house.clock())
+            courier.carriage.carried(errand.notice.id, "test", "", house.clock())
         return [(errand.kind, errand.code or "") for errand in errands if errand.notice.address == phone]
     finally:
         courier.close()
