@@ -31,7 +31,7 @@ from fxsftp.bell import Bell
 from fxsftp.courier import Courier, Crew, hire
 from fxsftp.domain.model import LockKind
 from fxsftp.exchange import Exchange
-from fxsftp.exchange.notices import Outcome
+from fxsftp.exchange.carriage import Outcome
 from tests.house import ANN, START, House
 
 NOTICES = 4000
@@ -191,21 +191,21 @@ def _serve_mail(line: Connection) -> None:
 def _query(house: House, courier: Exchange, shipment: str, delivery: int) -> None:
     """The slowest of some runs of everything that the courier and people ask."""
     _add(house, shipment, delivery, "arrived", "mail", DUE, START)
-    notices, now = courier.notices, START + 1000
+    carriage, now = courier.carriage, START + 1000
 
     def turn() -> None:
-        taken = notices.take_due("mail", now, lease="x", seconds=30, limit=32)
+        taken = carriage.take_due("mail", now, lease="x", seconds=30, limit=32)
         assert len(taken) == 32
-        notices.renew("mail", "x", now + 30, [each.notice.id for each in taken])
-        notices.record("mail", "x", [Outcome(each.notice.id, "carried", reference="r") for each in taken], now)
+        carriage.renew("mail", "x", now + 30, [each.notice.id for each in taken])
+        carriage.record("mail", "x", [Outcome(each.notice.id, "carried", reference="r") for each in taken], now)
 
     asks: dict[str, Callable[[], object]] = {
         "take, renew, record 32": turn,
-        "next due": lambda: notices.next_due("mail"),
-        "what waits": notices.waiting_ways,
-        "newest 1000": notices.list,
-        "newest 1000 failed": lambda: notices.list("failed"),
-        "one reported": lambda: notices.delivered(way="mail", reference="no such", now=now),
+        "next due": lambda: carriage.next_due("mail"),
+        "what waits": carriage.waiting_ways,
+        "newest 1000": courier.notices.list,
+        "newest 1000 failed": lambda: courier.notices.list("failed"),
+        "one reported": lambda: carriage.delivered(way="mail", reference="no such", now=now),
     }
     for what, ask in asks.items():
         times = []

@@ -300,7 +300,7 @@ async def _beating(desk: Desk) -> None:
 async def _serve_courier(settings: Settings, stop: asyncio.Event, running: bytes | None) -> None:
     exchange = open_exchange(settings, role="courier", running=running)
     courier = Courier(
-        exchange.notices,
+        exchange.carriage,
         _crews(settings, _is_strict()),
         templates_of(settings),
         Bell(settings.bell),

@@ -27,7 +27,7 @@ from fxsftp.bell import Bell
 from fxsftp.carriers import Answer, Carrier, Verdict, discreet, find
 from fxsftp.domain.model import Notice
 from fxsftp.errors import BadTemplate, FxError
-from fxsftp.exchange.notices import Errand, Outcome
+from fxsftp.exchange.carriage import Errand, Outcome
 from fxsftp.templates import Templates, spoken
 
 POLL = 30.0  # seconds; for a notice whose ring was lost, and for due times that another process has set
@@ -41,7 +41,7 @@ BREAKS = 2  # hooks broken in a row before the way pauses: one may be the messag
 log = logging.getLogger(__name__)
 
 
-class Notices(Protocol):
+class Carriage(Protocol):
     """What the courier asks of the exchange.  All of it may block, and is called in a thread."""
 
     def take_due(self, way: str, now: float, *, lease: str, seconds: float, limit: int) -> list[Errand]: ...
@@ -69,7 +69,7 @@ class Courier:
 
     def __init__(
         self,
-        notices: Notices,
+        carriage: Carriage,
         crews: Mapping[str, Crew],
         templates: Templates,
         bell: Bell,
@@ -79,13 +79,13 @@ class Courier:
         clock: Callable[[], float] = time.time,
         within: float = WITHIN,
     ) -> None:
-        self._notices = notices
+        self._carriage = carriage
         self._bell = bell
         self._stopping = asyncio.Event()
         self._told: set[str] = set()
         desk = _Desk(templates, sender, return_path)
         self._rounds = {
-            way: _Round(way, crew, notices, desk, clock, within, self._stopping) for way, crew in crews.items()
+            way: _Round(way, crew, carriage, desk, clock, within, self._stopping) for way, crew in crews.items()
         }
 
     async def run(self) -> None:
@@ -119,7 +119,7 @@ class Courier:
 
     async def _tell_what_waits(self) -> None:
         try:
-            waiting = await asyncio.to_thread(self._notices.waiting_ways)
+            waiting = await asyncio.to_thread(self._carriage.waiting_ways)
         except FxError as error:
             log.error("what waits is not known: %s", error)
             return
@@ -138,7 +138,7 @@ class _Round:
 
     way: str
     crew: Crew
-    notices: Notices
+    carriage: Carriage
     desk: _Desk
     clock: Callable[[], float]
     within: float
@@ -198,7 +198,7 @@ class _Round:
     async def _take(self, now: float, limit: int) -> list[Errand]:
         try:
             errands = await asyncio.to_thread(
-                self.notices.take_due, self.way, now, lease=self._lease, seconds=LEASE, limit=limit
+                self.carriage.take_due, self.way, now, lease=self._lease, seconds=LEASE, limit=limit
             )
         except FxError as error:
             log.error("%s: no notice can be taken: %s", self.way, error)
@@ -274,7 +274,7 @@ class _Round:
                 continue
             until = self.clock() + LEASE
             try:
-                await asyncio.to_thread(self.notices.renew, self.way, self._lease, until, held)
+                await asyncio.to_thread(self.carriage.renew, self.way, self._lease, until, held)
             except FxError as error:
                 log.error("%s: what is in hand can't be kept: %s", self.way, error)
             else:
@@ -297,7 +297,7 @@ class _Round:
     async def _write_down(self, outcomes: Sequence[Outcome]) -> None:
         for pause in (1.0, 5.0, 10.0, 0.0):  # an unrecorded carrying is carried twice
             try:
-                await asyncio.to_thread(self.notices.record, self.way, self._lease, outcomes, self.clock())
+                await asyncio.to_thread(self.carriage.record, self.way, self._lease, outcomes, self.clock())
                 return
             except FxError as error:
                 log.error("%s: %d outcomes are not recorded: %s", self.way, len(outcomes), error)
@@ -316,7 +316,7 @@ class _Round:
     async def _resume(self) -> None:
         """A courier is started again after something was mended."""
         try:
-            await asyncio.to_thread(self.notices.resume, self.way, self.clock())
+            await asyncio.to_thread(self.carriage.resume, self.way, self.clock())
         except FxError as error:
             log.error("%s: %s", self.way, error)
 
@@ -330,7 +330,7 @@ class _Round:
     async def _rest(self, asked: float) -> float:
         """Waits to be woken, or for the next due time after `asked`.  Answers how long it was ready to wait."""
         try:
-            due = await asyncio.to_thread(self.notices.next_due, self.way)
+            due = await asyncio.to_thread(self.carriage.next_due, self.way)
         except FxError as error:
             log.error("%s: the next due time is not known: %s", self.way, error)
             due = None

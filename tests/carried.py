@@ -19,9 +19,9 @@ def carried(house: House, way: str, reference: str = "SM1", *, kind: str | None 
     """The one notice that waits for `way`, carried; its provider calls it `reference`."""
     courier = app.open_exchange(house.settings, role="courier")
     try:
-        errands = courier.notices.take_due(way, house.clock(), lease="test", seconds=60, limit=100)
+        errands = courier.carriage.take_due(way, house.clock(), lease="test", seconds=60, limit=100)
         (errand,) = [each for each in errands if kind in (None, each.notice.kind)]
-        courier.notices.carried(errand.notice.id, "test", reference, house.clock())
+        courier.carriage.carried(errand.notice.id, "test", reference, house.clock())
     finally:
         courier.close()
     return house.exchange.notices.find(errand.notice.id)

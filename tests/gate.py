@@ -191,7 +191,7 @@ def mail_links(house: House, address: str, part: str) -> list[str]:
     found: list[str] = []
     try:
         templates = app.templates_of(house.settings)
-        for errand in courier.notices.take_due("mail", house.clock(), lease="test", seconds=60, limit=1000):
+        for errand in courier.carriage.take_due("mail", house.clock(), lease="test", seconds=60, limit=1000):
             if errand.notice.address == address:
                 said = templates.render(errand.kind, "mail", "en", errand.facts | {"token": errand.token or ""}).text
                 found += [link for link in re.findall(r"https?://\S+", said) if part in link]

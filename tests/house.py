@@ -117,7 +117,7 @@ class House:
         courier = app.open_exchange(self.settings, role="courier")
         try:
             lease = "test"
-            for errand in courier.notices.take_due("sms", self.clock(), lease=lease, seconds=60, limit=1000):
+            for errand in courier.carriage.take_due("sms", self.clock(), lease=lease, seconds=60, limit=1000):
                 if errand.notice.shipment_id == shipment_id and errand.notice.user_id == user.id and errand.code:
                     return errand.code
         finally:

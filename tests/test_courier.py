@@ -23,7 +23,7 @@ from fxsftp.carriers import Carrier
 from fxsftp.courier import Courier, Crew, hire, shown
 from fxsftp.domain.model import Notice
 from fxsftp.errors import Conflict, HookUnusable, Unavailable
-from fxsftp.exchange.notices import Errand, Outcome
+from fxsftp.exchange.carriage import Errand, Outcome
 from fxsftp.templates import Institution, Templates
 
 CODE = "7k3f-q2mp-0abc-defg"

@@ -3,7 +3,7 @@
 Nothing on this floor knows SFTP, HTTP, mail or a terminal.  Time comes in as an argument, in seconds UTC.
 A method either returns with the registry committed, or raises and nothing happened.
 
-One drop's way through these rooms:  writing (open_draft, close_draft)  →  dispatch (step)  →  notices
+One drop's way through these rooms:  writing (open_draft, close_draft)  →  dispatch (step)  →  carriage
 (take_due)  →  inbox (open, read_done)  →  sent (find);  upkeep (sweep) ends it.
 One person's:  people (invite)  →  links (request_by_invitation, set_password)  →  visits (begin), totp (check).
 """
@@ -11,6 +11,7 @@ One person's:  people (invite)  →  links (request_by_invitation, set_password)
 from __future__ import annotations
 
 from fxsftp.exchange.bodies import Bodies
+from fxsftp.exchange.carriage import Carriage
 from fxsftp.exchange.composing import Composing
 from fxsftp.exchange.confirmations import Confirmations
 from fxsftp.exchange.dispatch import Dispatch
@@ -24,6 +25,7 @@ from fxsftp.exchange.outbox import Outbox
 from fxsftp.exchange.people import People
 from fxsftp.exchange.renewing import Renewing
 from fxsftp.exchange.reports import Reports
+from fxsftp.exchange.resending import Resending
 from fxsftp.exchange.scanning import Scanning
 from fxsftp.exchange.sent import SentRoom
 from fxsftp.exchange.tokens import Tokens
@@ -43,7 +45,9 @@ class Exchange:
         self.policy = holdings.policy
         bodies = Bodies(holdings)
         self.notices = Notices(holdings)
-        self.reports = Reports(holdings, self.notices, bounces)
+        self.carriage = Carriage(holdings, self.notices)
+        self.resending = Resending(holdings, self.notices, self.carriage)
+        self.reports = Reports(holdings, self.carriage, bounces)
         drops = Drops(holdings, bodies)
         self.writing = Writing(holdings, bodies, drops)
         self.outbox = Outbox(holdings, bodies, drops, self.writing)

@@ -14,8 +14,8 @@ import re
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
 
+from fxsftp.exchange.carriage import Carriage
 from fxsftp.exchange.holdings import Holdings
-from fxsftp.exchange.notices import Notices
 from fxsftp.seal.primitives import mac, random_bytes, same
 
 KEY = "return path key"  # a standing fact; who can read the registry has no need to forge a bounce
@@ -36,9 +36,9 @@ class Fate(StrEnum):
 class Reports:
     """Takes what comes back.  `bounces` is the address that bounces go to; without one, they go to the sender."""
 
-    def __init__(self, holdings: Holdings, notices: Notices, bounces: str = "") -> None:
+    def __init__(self, holdings: Holdings, carriage: Carriage, bounces: str = "") -> None:
         self._registry = holdings.registry
-        self._notices = notices
+        self._carriage = carriage
         self._bounces = bounces
         self._key: bytes | None = None
 
@@ -57,15 +57,15 @@ class Reports:
         self, notice_id: str, fate: Fate, now: float, *, way: str, reference: str | None = None, reason: str = ""
     ) -> bool:
         """A provider has said what became of a notice.  False when that changes nothing: unknown, late, or known."""
-        notices = self._notices
+        carriage = self._carriage
         match fate:
             case Fate.DELIVERED:
-                return notices.delivered(notice_id, way=way, reference=reference, now=now)
+                return carriage.delivered(notice_id, way=way, reference=reference, now=now)
             case Fate.AGAIN:
-                return notices.again(notice_id, way=way, reference=reference, reason=reason, now=now)
+                return carriage.again(notice_id, way=way, reference=reference, reason=reason, now=now)
             case Fate.LOST | Fate.WRONG:
                 is_hard = fate is Fate.WRONG
-                return notices.undelivered(
+                return carriage.undelivered(
                     notice_id, way=way, reference=reference, reason=reason, hard=is_hard, now=now
                 )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from fxsftp import app
 from fxsftp.exchange import Exchange
-from fxsftp.exchange.notices import Errand
+from fxsftp.exchange.carriage import Errand
 from tests.house import House
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ def courier(house: House) -> Iterator[Exchange]:
 def delivered(house: House, kind: str, way: str = "mail") -> list[Errand]:
     """Everything that is due by this way is carried; answers what is of this kind, oldest first."""
     with courier(house) as exchange:
-        errands = exchange.notices.take_due(way, house.clock(), lease="post", seconds=60, limit=1000)
+        errands = exchange.carriage.take_due(way, house.clock(), lease="post", seconds=60, limit=1000)
         for errand in errands:
-            exchange.notices.carried(errand.notice.id, "post", "", house.clock())
+            exchange.carriage.carried(errand.notice.id, "post", "", house.clock())
     return [errand for errand in errands if errand.kind == kind]
 
 

@@ -123,7 +123,7 @@ def test_it_is_over_after_ten_minutes_and_its_sms_is_not_sent_late(house: House,
     room = house.exchange.confirmations
     asked = room.ask(ann.user, "phone", {"phone": NEW}, house.clock())
     with courier(house) as exchange:
-        (errand,) = exchange.notices.take_due("sms", house.clock(), lease="x", seconds=60, limit=10)
+        (errand,) = exchange.carriage.take_due("sms", house.clock(), lease="x", seconds=60, limit=10)
     house.clock.turn(10 * MINUTE)
     with pytest.raises(ConfirmationOver):
         room.confirm(ann.user, asked.id, errand.code or "", house.clock())
@@ -205,7 +205,7 @@ def test_the_digits_are_erased_when_they_have_arrived_or_are_too_old(house: Hous
     digits(house, OLD)
     (notice,) = [each for each in house.exchange.notices.list() if each.kind == "confirm"]
     assert secrets.links_over(1e12) == [notice.id]
-    assert house.exchange.notices.delivered(notice.id, way="sms", now=house.clock())
+    assert house.exchange.carriage.delivered(notice.id, way="sms", now=house.clock())
     assert secrets.links_over(1e12) == []
     house.exchange.confirmations.ask(ann.user, "phone", {"phone": NEW}, house.clock())
     house.clock.turn(2 * 3600)

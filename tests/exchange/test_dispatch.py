@@ -496,7 +496,7 @@ def test_names_and_addresses_lie_in_the_registry_only(house: House, ann: Hand, k
 def test_the_service_writes_a_code_and_can_not_read_it_back(house: House, ann: Hand, kari: Hand) -> None:
     kari.put(f"{TO_ANN}/Ref/a.csv", PLAIN)
     dispatched(house)
-    assert house.exchange.notices.take_due("sms", house.clock(), lease="x", seconds=1, limit=9) == []
+    assert house.exchange.carriage.take_due("sms", house.clock(), lease="x", seconds=1, limit=9) == []
     assert house.exchange._holdings.keys.courier is None
     courier = app.open_exchange(house.settings, role="courier")
     assert courier._holdings.vault is None

@@ -247,7 +247,7 @@ def test_nobodys_mailbox_is_flooded(house: House, ann: Hand, address: str) -> No
 def test_no_token_lies_in_clear_anywhere(house: House, invited: str, ann: Hand) -> None:
     house.exchange.links.request_password(ANN, house.clock())
     with courier(house) as exchange:
-        (errand,) = exchange.notices.take_due("mail", house.clock(), lease="x", seconds=60, limit=10)
+        (errand,) = exchange.carriage.take_due("mail", house.clock(), lease="x", seconds=60, limit=10)
         assert errand.token
         assert errand.code is None
         assert errand.token not in repr(errand)

@@ -22,7 +22,7 @@ from fxsftp.errors import (
     WrongState,
 )
 from fxsftp.exchange import Exchange
-from fxsftp.exchange.notices import Outcome
+from fxsftp.exchange.carriage import Outcome
 from fxsftp.exchange.sent import Part
 from tests.exchange.hands import Hand, notices, registry_of, state_files, with_policy
 from tests.house import ANN, BOB, KARI, House
@@ -159,15 +159,15 @@ def test_a_late_report_of_the_old_sms_does_not_erase_the_new_code(
     house: House, kari: Hand, ann: Hand, ola: Hand, courier: Exchange
 ) -> None:
     shipment = sent(kari, ANN, OLA)
-    (first,) = courier.notices.take_due("sms", house.clock(), lease="one", seconds=60, limit=9)
-    courier.notices.record("sms", "one", [Outcome(first.notice.id, "carried")], house.clock())
+    (first,) = courier.carriage.take_due("sms", house.clock(), lease="one", seconds=60, limit=9)
+    courier.carriage.record("sms", "one", [Outcome(first.notice.id, "carried")], house.clock())
     house.clock.turn(10)
     new_code(kari, shipment)
-    assert courier.notices.delivered(first.notice.id, way="sms", now=house.clock())
-    (second,) = courier.notices.take_due("sms", house.clock(), lease="two", seconds=60, limit=9)
+    assert courier.carriage.delivered(first.notice.id, way="sms", now=house.clock())
+    (second,) = courier.carriage.take_due("sms", house.clock(), lease="two", seconds=60, limit=9)
     assert second.code
-    courier.notices.record("sms", "two", [Outcome(second.notice.id, "carried")], house.clock())
-    assert courier.notices.delivered(second.notice.id, way="sms", now=house.clock())
+    courier.carriage.record("sms", "two", [Outcome(second.notice.id, "carried")], house.clock())
+    assert courier.carriage.delivered(second.notice.id, way="sms", now=house.clock())
     assert house.exchange._holdings.secrets.code(ann.delivery(shipment).id) is None
     ann.type_code(shipment, second.code)
 
@@ -191,7 +191,7 @@ def test_a_new_code_whose_making_was_cut_short_is_never_sent(
         with pytest.raises(KeyboardInterrupt):
             new_code(kari, shipment)
     house.clock.turn(61)
-    assert courier.notices.take_due("sms", house.clock(), lease="x", seconds=60, limit=9) == []
+    assert courier.carriage.take_due("sms", house.clock(), lease="x", seconds=60, limit=9) == []
     assert [notice["state"] for notice in notices(house, "code")] == ["failed"]
     ann.type_code(shipment, old)
     new_code(kari, shipment)
@@ -280,14 +280,14 @@ def test_each_recipients_part_is_told_apart(house: House, kari: Hand, ann: Hand,
     assert anns.mail is not None
     assert (anns.mail.state, anns.mail.where, anns.code.state) == ("due", ANN, "due")
     assert "90000000" not in anns.code.where
-    (errand,) = courier.notices.take_due("sms", house.clock(), lease="one", seconds=60, limit=9)
-    courier.notices.record("sms", "one", [Outcome(errand.notice.id, "carried")], house.clock())
-    courier.notices.undelivered(errand.notice.id, way="sms", reason="no such number", hard=True, now=house.clock())
+    (errand,) = courier.carriage.take_due("sms", house.clock(), lease="one", seconds=60, limit=9)
+    courier.carriage.record("sms", "one", [Outcome(errand.notice.id, "carried")], house.clock())
+    courier.carriage.undelivered(errand.notice.id, way="sms", reason="no such number", hard=True, now=house.clock())
     told = part(kari, shipment).code
     assert told is not None
     assert (told.state, told.reason) == ("failed", "no such number")
     house.clock.turn(1)
-    kari.exchange.notices.resend(shipment, ANN, kari.now, phone="+4791111111", who=KARI)
+    kari.exchange.resending.resend(shipment, ANN, kari.now, phone="+4791111111", who=KARI)
     told = part(kari, shipment).code
     assert told is not None
     assert told.state == "due"

@@ -13,7 +13,8 @@ from fxsftp import app
 from fxsftp.domain.model import Notice
 from fxsftp.errors import Conflict, Forbidden, NoticeOver, NoticeUnknown, ShipmentUnknown, WrongState
 from fxsftp.exchange import Exchange
-from fxsftp.exchange.notices import Errand, Notices, Outcome
+from fxsftp.exchange.carriage import Carriage, Errand, Outcome
+from fxsftp.exchange.notices import Notices
 from tests.exchange.hands import Hand, notices
 from tests.house import ANN, KARI, House
 
@@ -37,12 +38,12 @@ def sent(house: House, kari: Hand, name: str = "Ref") -> str:
 
 
 def take(courier: Exchange, house: House, way: str, *, lease: str = "one", limit: int = 99) -> list[Errand]:
-    return courier.notices.take_due(way, house.clock(), lease=lease, seconds=30, limit=limit)
+    return courier.carriage.take_due(way, house.clock(), lease=lease, seconds=30, limit=limit)
 
 
 def record(courier: Exchange, house: House, errand: Errand, became: str, **more: object) -> None:
     outcome = Outcome(errand.notice.id, became, is_question=errand.is_question, **more)  # type: ignore[arg-type]
-    courier.notices.record(errand.notice.way, "one", [outcome], house.clock())
+    courier.carriage.record(errand.notice.way, "one", [outcome], house.clock())
 
 
 def carry(courier: Exchange, house: House, way: str, **more: object) -> list[Notice]:
@@ -77,7 +78,7 @@ def test_what_a_dead_courier_had_in_hand_is_free_half_a_minute_later_and_its_lat
 ) -> None:
     sent(house, kari)
     (dead,) = take(courier, house, "mail")
-    assert courier.notices.next_due("mail") == house.clock() + 30
+    assert courier.carriage.next_due("mail") == house.clock() + 30
     house.clock.turn(31)
     (alive,) = take(courier, house, "mail", lease="two")
     assert alive.notice.id == dead.notice.id
@@ -132,7 +133,7 @@ def test_a_code_that_has_arrived_is_erased_and_its_sender_sees_it(
 ) -> None:
     shipment = sent(house, kari)
     (sms,) = carry(courier, house, "sms", reference="SM1")
-    assert courier.notices.delivered(way="sms", reference="SM1", now=house.clock())
+    assert courier.carriage.delivered(way="sms", reference="SM1", now=house.clock())
     assert courier.notices.find(sms.id).state == "delivered"
     receipt = kari.exchange.sent.find(kari.user, shipment, kari.now).as_json()
     assert {(told["what"], told["state"]) for told in receipt["recipients"][0]["notices"]} == {  # type: ignore[index]
@@ -165,14 +166,14 @@ def test_a_report_about_an_older_attempt_says_nothing_of_this_one(
 ) -> None:
     sent(house, kari)
     (sms,) = carry(courier, house, "sms", reference="SM1")
-    assert courier.notices.again(way="sms", reference="SM1", reason="queue full", now=house.clock())
+    assert courier.carriage.again(way="sms", reference="SM1", reason="queue full", now=house.clock())
     house.clock.turn(60)
     (second,) = carry(courier, house, "sms", reference="SM2")
     assert second.id == sms.id
-    assert not courier.notices.undelivered(
+    assert not courier.carriage.undelivered(
         sms.id, way="sms", reference="SM1", reason="late", hard=True, now=house.clock()
     )
-    assert courier.notices.delivered(sms.id, way="sms", reference="SM2", now=house.clock())
+    assert courier.carriage.delivered(sms.id, way="sms", reference="SM2", now=house.clock())
 
 
 def test_a_hard_bounce_marks_the_address_and_the_next_that_arrives_clears_it(
@@ -180,14 +181,14 @@ def test_a_hard_bounce_marks_the_address_and_the_next_that_arrives_clears_it(
 ) -> None:
     sent(house, kari)
     (mail,) = carry(courier, house, "mail")
-    assert courier.notices.undelivered(mail.id, way="mail", reason="550 no such user", hard=True, now=house.clock())
+    assert courier.carriage.undelivered(mail.id, way="mail", reason="550 no such user", hard=True, now=house.clock())
     bounce = ann.user.bounce
     assert bounce is not None
     assert (bounce.at, bounce.way, bounce.reason) == (house.clock(), "mail", "550 no such user")
     sent(house, kari, "Ref 2")
     carried = carry(courier, house, "mail")
     for notice in carried:
-        assert courier.notices.delivered(notice.id, way="mail", now=house.clock())
+        assert courier.carriage.delivered(notice.id, way="mail", now=house.clock())
     assert ann.user.bounce is None
 
 
@@ -198,7 +199,7 @@ def test_a_mark_goes_with_a_new_phone_and_with_enable(house: House, ann: Hand, k
     ):
         sent(house, kari)
         (sms, *_) = (notice for notice in carry(courier, house, "sms") if notice.kind == "code")
-        assert courier.notices.undelivered(sms.id, way="sms", reason="no phone", hard=True, now=house.clock())
+        assert courier.carriage.undelivered(sms.id, way="sms", reason="no phone", hard=True, now=house.clock())
         assert ann.user.bounce
         clear()
         assert ann.user.bounce is None
@@ -209,7 +210,7 @@ def test_a_hook_that_can_be_asked_is_asked_when_it_said_and_its_answer_counts(
 ) -> None:
     sent(house, kari)
     carry(courier, house, "sms", reference="SM1", ask=20.0)
-    assert courier.notices.next_due("sms") == house.clock() + 20
+    assert courier.carriage.next_due("sms") == house.clock() + 20
     assert take(courier, house, "sms") == []
     house.clock.turn(20)
     (question,) = take(courier, house, "sms")
@@ -221,7 +222,7 @@ def test_a_hook_that_can_be_asked_is_asked_when_it_said_and_its_answer_counts(
     (question,) = take(courier, house, "sms")
     record(courier, house, question, "delivered")
     assert courier.notices.find(question.notice.id).state == "delivered"
-    assert courier.notices.next_due("sms") is None
+    assert courier.carriage.next_due("sms") is None
 
 
 @pytest.mark.parametrize(
@@ -237,7 +238,7 @@ def test_every_answer_to_a_question_has_its_end(
     (question,) = take(courier, house, "sms")
     record(courier, house, question, answer, reason="because")
     assert courier.notices.find(question.notice.id).state == state
-    assert (courier.notices.next_due("sms") is not None) == (is_asked_again or state == "due")
+    assert (courier.carriage.next_due("sms") is not None) == (is_asked_again or state == "due")
 
 
 # ---- a way that is broken ------------------------------------------------------------------------
@@ -253,7 +254,7 @@ def test_a_stopped_way_keeps_its_notices_due_and_is_tried_with_one_after_a_while
     record(courier, house, second, "back")
     began = house.clock()
     assert [notice.attempts for notice in house.exchange.notices.list("due") if notice.way == "mail"].count(0) == 2
-    stop = house.exchange.notices.stopped("mail")
+    stop = house.exchange.carriage.stopped("mail")
     assert stop
     assert (stop.since, stop.reason) == (began, "535 wrong password")
     assert take(courier, house, "mail") == []
@@ -261,13 +262,13 @@ def test_a_stopped_way_keeps_its_notices_due_and_is_tried_with_one_after_a_while
     house.clock.turn(stop.until - began)
     (probe,) = take(courier, house, "mail")
     record(courier, house, probe, "stop", reason="535 still")
-    stop = house.exchange.notices.stopped("mail")
+    stop = house.exchange.carriage.stopped("mail")
     assert stop
     assert (stop.since, stop.reason) == (began, "535 still")
-    courier.notices.resume("mail", house.clock())  # as a courier does when it is started again
+    courier.carriage.resume("mail", house.clock())  # as a courier does when it is started again
     (probe,) = take(courier, house, "mail")
     record(courier, house, probe, "carried")
-    assert house.exchange.notices.stopped("mail") is None
+    assert house.exchange.carriage.stopped("mail") is None
     assert len(take(courier, house, "mail")) >= 1
 
 
@@ -329,7 +330,7 @@ def test_a_digest_is_one_mail_a_day_and_each_of_its_notices_shares_its_fate(
     (again,) = take(courier, house, "mail")
     assert (again.notice.id, set(again.ids)) == (digest.notice.id, set(digest.ids)), "its id and its contents stay"
     record(courier, house, again, "carried", reference="<1@x>")
-    assert courier.notices.undelivered(again.notice.id, way="mail", reason="550 gone", hard=True, now=house.clock())
+    assert courier.carriage.undelivered(again.notice.id, way="mail", reason="550 gone", hard=True, now=house.clock())
     states = {notice.shipment_id: notice.state for notice in house.exchange.notices.list() if notice.kind == "arrived"}
     assert states == dict.fromkeys(ids, "failed") | {later: "due"}
     assert {told["shipment"] for told in notices(house, "not_delivered")} == ids
@@ -427,7 +428,7 @@ def test_the_same_code_goes_to_a_corrected_number_of_that_shipment_only(
     shipment = sent(house, kari)
     (first,) = take(courier, house, "sms")
     record(courier, house, first, "failed", reason="no such number")
-    again = house.exchange.notices.resend(shipment, ANN, house.clock(), phone="+47 91 11 11 11", who=KARI)
+    again = house.exchange.resending.resend(shipment, ANN, house.clock(), phone="+47 91 11 11 11", who=KARI)
     assert again.address == OTHER
     (second,) = take(courier, house, "sms")
     assert (second.notice.id, second.code) == (again.id, first.code)
@@ -438,7 +439,7 @@ def test_the_same_code_goes_to_a_corrected_number_of_that_shipment_only(
 def test_a_code_goes_again_for_its_sender_and_admins_five_times_and_only_members_give_numbers(
     house: House, ann: Hand, kari: Hand
 ) -> None:
-    shipment, resend = sent(house, kari), house.exchange.notices.resend
+    shipment, resend = sent(house, kari), house.exchange.resending.resend
     with pytest.raises(ShipmentUnknown):
         resend(shipment, ANN, house.clock(), who=ANN)
     with pytest.raises(ShipmentUnknown):
@@ -461,9 +462,9 @@ def test_a_code_goes_again_for_its_sender_and_admins_five_times_and_only_members
 def test_an_erased_code_can_not_go_again(house: House, ann: Hand, kari: Hand, courier: Exchange) -> None:
     shipment = sent(house, kari)
     (sms,) = carry(courier, house, "sms", reference="SM1")
-    courier.notices.delivered(sms.id, way="sms", now=house.clock())
+    courier.carriage.delivered(sms.id, way="sms", now=house.clock())
     with pytest.raises(WrongState, match="no longer in the keeping of its code"):
-        house.exchange.notices.resend(shipment, ANN, house.clock(), who="admin")
+        house.exchange.resending.resend(shipment, ANN, house.clock(), who="admin")
 
 
 def test_what_failed_is_tried_again_by_a_persons_word_to_where_its_reader_is_now(
@@ -473,15 +474,15 @@ def test_what_failed_is_tried_again_by_a_persons_word_to_where_its_reader_is_now
     (first,) = take(courier, house, "sms")
     record(courier, house, first, "failed", reason="no such number")
     house.exchange.people.change(ANN, house.clock(), phone=OTHER)
-    again = house.exchange.notices.retry(first.notice.id, house.clock())
+    again = house.exchange.resending.retry(first.notice.id, house.clock())
     assert (again.state, again.address, again.attempts, again.reason) == ("due", OTHER, 1, "")
     errand = next(errand for errand in take(courier, house, "sms") if errand.kind == "code")
     assert errand.code == first.code
     record(courier, house, errand, "carried", reference="SM1")
     with pytest.raises(NoticeOver, match="carried"):
-        house.exchange.notices.retry(first.notice.id, house.clock())
+        house.exchange.resending.retry(first.notice.id, house.clock())
     with pytest.raises(NoticeUnknown):
-        house.exchange.notices.retry("no such", house.clock())
+        house.exchange.resending.retry("no such", house.clock())
 
 
 def test_what_is_dropped_is_not_carried_even_if_a_courier_has_it_in_hand(
@@ -489,21 +490,22 @@ def test_what_is_dropped_is_not_carried_even_if_a_courier_has_it_in_hand(
 ) -> None:
     sent(house, kari)
     (errand,) = take(courier, house, "mail")
-    dropped = house.exchange.notices.drop(errand.notice.id, house.clock())
+    dropped = house.exchange.resending.drop(errand.notice.id, house.clock())
     assert (dropped.state, dropped.reason) == ("dropped", "dropped by admin")
     record(courier, house, errand, "later", reason="x")
     assert take(courier, house, "mail") == []
     with pytest.raises(NoticeOver):
-        house.exchange.notices.drop(errand.notice.id, house.clock())
-    assert house.exchange.notices.retry(errand.notice.id, house.clock()).state == "due"
+        house.exchange.resending.drop(errand.notice.id, house.clock())
+    assert house.exchange.resending.retry(errand.notice.id, house.clock()).state == "due"
 
 
 def test_a_failure_is_told_at_once_and_rings(house: House, ann: Hand, kari: Hand) -> None:
     sent(house, kari)
     rung: list[None] = []
-    rooms = Notices(replace(house.exchange._holdings, ring=lambda: rung.append(None)))
-    (mail,) = rooms.take_due("mail", house.clock(), lease="one", seconds=30, limit=1)
-    rooms.record("mail", "one", [Outcome(mail.notice.id, "failed", "550")], house.clock())
+    holdings = replace(house.exchange._holdings, ring=lambda: rung.append(None))
+    carriage = Carriage(holdings, Notices(holdings))
+    (mail,) = carriage.take_due("mail", house.clock(), lease="one", seconds=30, limit=1)
+    carriage.record("mail", "one", [Outcome(mail.notice.id, "failed", "550")], house.clock())
     assert rung
     assert [told["state"] for told in notices(house, "not_delivered")] == ["due"]
-    assert rooms.next_due("mail") == house.clock()
+    assert carriage.next_due("mail") == house.clock()

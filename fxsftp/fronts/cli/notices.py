@@ -92,7 +92,7 @@ def retry(clerk_: Clerk, notice_ids: tuple[str, ...]) -> None:
     """Try at once what waits, failed or was dropped, to where its reader is reached now."""
     with clerk_.exchange() as exchange:
         for notice_id in notice_ids:
-            again = exchange.notices.retry(notice_id, clerk_.now)
+            again = exchange.resending.retry(notice_id, clerk_.now)
             say(f"{again.id} is tried again: {again.way} to {again.address}")
 
 
@@ -105,7 +105,7 @@ def drop(clerk_: Clerk, notice_ids: tuple[str, ...], yes: bool) -> None:
     with clerk_.exchange() as exchange:
         clerk.confirm(f"Drop {clerk.counted(len(notice_ids), 'notice')}? Nobody is told instead.", yes=yes)
         for notice_id in notice_ids:
-            dropped = exchange.notices.drop(notice_id, clerk_.now)
+            dropped = exchange.resending.drop(notice_id, clerk_.now)
             say(f"{dropped.id} dropped: {dropped.way} to {dropped.address}")
 
 
@@ -122,12 +122,12 @@ def test(clerk_: Clerk, way: str, address: str, language: str | None, wait: floa
     """
     with clerk_.exchange() as exchange:
         spoken = language or clerk_.settings().exchange.language
-        sent = exchange.notices.test(way, address, spoken, clerk_.now)
+        sent = exchange.resending.test(way, address, spoken, clerk_.now)
         until = time.monotonic() + wait
         while sent.state == "due" and not sent.reason and time.monotonic() < until:
             time.sleep(LOOK)
             sent = exchange.notices.find(sent.id)
-        stop = exchange.notices.stopped(way)
+        stop = exchange.carriage.stopped(way)
     status = 0
     if sent.state in ("carried", "delivered"):
         say(f"{sent.id} {sent.state}" + (f": {sent.reference}" if sent.reference else ""))

@@ -178,7 +178,7 @@ def _disk(settings: Settings) -> Finding:
 
 
 def _ways(settings: Settings, exchange: Exchange) -> Iterator[Finding]:
-    waiting = exchange.notices.waiting_ways()
+    waiting = exchange.carriage.waiting_ways()
     ways = [("mail", settings.notify.mail), ("sms", settings.notify.sms)]
     if settings.notify.webhook or waiting.get("webhook"):  # nobody misses one that was never set
         ways.append(("webhook", settings.notify.webhook))
@@ -194,7 +194,7 @@ def _ways(settings: Settings, exchange: Exchange) -> Iterator[Finding]:
         except FxError as problem:
             yield Finding(WRONG, way, f"{problem}{queue}")
             continue
-        if stop := exchange.notices.stopped(way):
+        if stop := exchange.carriage.stopped(way):
             yield Finding(WRONG, way, f"stopped since {clerk.when(stop.since)}: {stop.reason}{queue}")
         else:
             yield Finding(WELL, way, f"by the hook {way}-{name}{queue}")

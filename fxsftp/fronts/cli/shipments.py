@@ -102,7 +102,7 @@ def resend(clerk_: Clerk, shipment_id: str, email: str, phone: str | None) -> No
     """Send a recipient the code of a shipment again: the same code, while it is kept."""
     known = _known(shipment_id)
     with clerk_.exchange() as exchange:
-        made = exchange.notices.resend(known, email, clerk_.now, phone=phone, who="admin")
+        made = exchange.resending.resend(known, email, clerk_.now, phone=phone, who="admin")
     say(f"{known}: the same code goes to {email} again, by SMS to {hint(made.address)}")
 
 

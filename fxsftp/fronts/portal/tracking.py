@@ -191,7 +191,7 @@ async def resend(call: Call) -> Response:
     phone = form.text("phone")[:40] or None
     try:
         await call.desk.ask(
-            call.exchange.notices.resend, found.shipment.id, to, call.now(), phone=phone, who=call.user.email
+            call.exchange.resending.resend, found.shipment.id, to, call.now(), phone=phone, who=call.user.email
         )
     except FxError as problem:
         return await _shown(call, problem, to)

@@ -221,7 +221,7 @@ async def _resend(call: CommandSession, words: list[str]) -> None:
 def _code_again(call: CommandSession, shipment: str, recipient: str, phone: str | None) -> Notice:
     """Runs at the desk."""
     now, who = call.desk.now(), call.user.email
-    return call.exchange.notices.resend(shipment, recipient, now, phone=phone, who=who)
+    return call.exchange.resending.resend(shipment, recipient, now, phone=phone, who=who)
 
 
 async def _invite(call: CommandSession, words: list[str]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from fxsftp import app
 from fxsftp.bell import Bell
 from fxsftp.courier import Courier
-from fxsftp.exchange.notices import Outcome
+from fxsftp.exchange.carriage import Outcome
 from tests.fronts.cli.conftest import Admin
 from tests.house import ANN, House
 
@@ -18,8 +18,8 @@ from tests.house import ANN, House
 def failed(house: House, reason: str = "550 no such user") -> str:
     """A mail that was taken and failed; its id."""
     courier = app.open_exchange(house.settings, role="courier")
-    (errand,) = courier.notices.take_due("mail", house.clock(), lease="x", seconds=30, limit=1)
-    courier.notices.record("mail", "x", [Outcome(errand.notice.id, "failed", reason)], house.clock())
+    (errand,) = courier.carriage.take_due("mail", house.clock(), lease="x", seconds=30, limit=1)
+    courier.carriage.record("mail", "x", [Outcome(errand.notice.id, "failed", reason)], house.clock())
     courier.close()
     return errand.notice.id
 
@@ -79,14 +79,14 @@ def test_a_test_that_nobody_carries_says_so_and_exits_with_3(people: Admin) -> N
 def test_a_stopped_way_is_wrong_to_the_doctor_and_a_test_tries_it_at_once(people: Admin, house: House) -> None:
     courier = app.open_exchange(house.settings, role="courier")
     people.does("user", "change", ANN, "--phone", "+4791111111")
-    (errand,) = courier.notices.take_due("mail", house.clock(), lease="x", seconds=30, limit=1)
-    courier.notices.record("mail", "x", [Outcome(errand.notice.id, "stop", "535 wrong password")], house.clock())
+    (errand,) = courier.carriage.take_due("mail", house.clock(), lease="x", seconds=30, limit=1)
+    courier.carriage.record("mail", "x", [Outcome(errand.notice.id, "stop", "535 wrong password")], house.clock())
     done = people("doctor", "--json")
     assert done.exit_code == 1
     assert "535 wrong password" in done.stdout
-    assert courier.notices.take_due("mail", house.clock(), lease="x", seconds=30, limit=1) == []
+    assert courier.carriage.take_due("mail", house.clock(), lease="x", seconds=30, limit=1) == []
     assert "535 wrong password" in people.refused("notice", "test", "mail", ANN, "--wait", "0", status=3)
-    assert len(courier.notices.take_due("mail", house.clock(), lease="x", seconds=30, limit=9)) == 1
+    assert len(courier.carriage.take_due("mail", house.clock(), lease="x", seconds=30, limit=9)) == 1
     courier.close()
 
 
@@ -118,7 +118,7 @@ def test_what_can_not_be_understood_is_refused(option: str, value: str, people: 
 def test_an_address_that_can_not_be_reached_is_shown_until_somebody_enables_it(people: Admin, house: House) -> None:
     people.does("user", "change", ANN, "--phone", "")
     mail = next(each for each in people.json("notice", "list") if each["way"] == "mail")
-    house.exchange.notices.undelivered(mail["id"], way="mail", reason="gone away", hard=True, now=house.clock())
+    house.exchange.carriage.undelivered(mail["id"], way="mail", reason="gone away", hard=True, now=house.clock())
     assert people.json("user", "show", ANN)["bounce"] == "mail: gone away"
     assert "gone away" in people.does("user", "show", ANN)
     people.does("user", "enable", ANN)

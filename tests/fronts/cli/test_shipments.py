@@ -233,7 +233,7 @@ def test_a_shipment_can_be_kept_longer_and_not_for_ever(people: Admin) -> None:
 def test_a_code_that_is_gone_is_not_sent_again(people: Admin) -> None:
     shipment = sent_by(people)
     notice = carried(people.house, "sms")
-    people.house.exchange.notices.delivered(notice.id, way="sms", now=people.house.clock())
+    people.house.exchange.carriage.delivered(notice.id, way="sms", now=people.house.clock())
     assert shipment in people.refused("shipment", "resend", shipment, ANN)
     people.refused("shipment", "resend", shipment, "nobody@firm.example")
     people.refused("shipment", "resend", "0000-0000", ANN)

@@ -47,9 +47,9 @@ def test_a_mail_that_came_back_is_shown_as_such(gate: Gate, visitor: Visitor, ka
     shipment = send(house, kari, ann.email)
     parts = house.exchange.sent.parts(kari, shipment, house.clock())
     assert parts[0].mail is not None
-    notices = house.exchange.notices
-    for errand in notices.take_due("mail", house.clock(), lease="test", seconds=60, limit=100):
-        notices.failed(errand.notice.id, "test", "the mail server answered 550 no such user", house.clock())
+    carriage = house.exchange.carriage
+    for errand in carriage.take_due("mail", house.clock(), lease="test", seconds=60, limit=100):
+        carriage.failed(errand.notice.id, "test", "the mail server answered 550 no such user", house.clock())
     page = visitor.get(f"/sent/{shipment}")
     assert "failed – ann@firm.example" in page.text
     assert "550 no such user" in page.text

@@ -121,7 +121,7 @@ def test_a_sender_has_the_same_code_sent_again_and_status_says_what_became_of_it
     assert door.command(ANN, f"resend {shipment} {ANN}")[0] == 1
     notices, now = door.exchange.notices, door.house.clock()
     code = next(each for each in notices.list("due") if each.kind == "code")
-    notices.undelivered(code.id, way="sms", reason="the phone is off", hard=False, now=now)
+    door.exchange.carriage.undelivered(code.id, way="sms", reason="the phone is off", hard=False, now=now)
     told = door.command(KARI, f"status {shipment}")[1]
     assert f"{ANN}  SMS: failed (the phone is off)" in told
     assert "+47" not in told
