@@ -50,6 +50,7 @@ from fxsftp.store.registry import Registry
 from fxsftp.store.secrets import Secrets
 from fxsftp.store.vault.local import LocalVault
 from fxsftp.templates import Institution, Templates
+from fxsftp.workers import Workers
 
 log = logging.getLogger("fxsftp")
 
@@ -100,7 +101,10 @@ def open_exchange(settings: Settings, *, role: str = "admin", running: bytes | N
         keys=keys,
         policy=policy_of(settings),
         ring=Bell(settings.bell).ring,
+        workers=Workers(settings.workers),
     )
+    if role in FRONTS:
+        holdings.workers.begin()
     return Exchange(holdings, settings.exchange.language, settings.notify.bounces, settings.institution.name)
 
 

@@ -350,6 +350,10 @@ class Settings(BaseSettings):
         return self.state / "run" / "courier"
 
     @property
+    def workers(self) -> Path:
+        return self.state / "run" / "workers"
+
+    @property
     def hook_folders(self) -> tuple[Path, ...]:
         """Where the operator's own hooks are, of every way; the shipped ones come after these."""
         return tuple(self.folder / name for name in self.notify.hooks)

@@ -181,7 +181,8 @@ class File:
 
     `path` begins with the shipment's folder, if it has one.  The sealed body is `body` bytes at `start`
     of the vault's `blob`; a small one rides in the row until it is dispatched (`in_row`).  `writer` is
-    the session that has it open, `connected` the one that wrote it and is still there.
+    the session that has it open, `connected` the one that wrote it and is still there.  `beat` is when that
+    session last wrote, on the machine's steady clock: 0 while it is put away, None if it has not.
     """
 
     id: int
@@ -203,6 +204,7 @@ class File:
     start: int
     body: int
     in_row: bool
+    beat: float | None
 
     @property
     def name(self) -> str:

@@ -13,6 +13,7 @@ unfinished drop.  Its files are resumable at the byte that was flushed, after a 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from fxsftp import seal
@@ -43,7 +44,7 @@ from fxsftp.exchange.drafts import Draft
 from fxsftp.exchange.drops import Drops
 from fxsftp.exchange.holdings import Holdings
 from fxsftp.exchange.people import People
-from fxsftp.exchange.writing import FILE_MODE, PORTAL, PUT_AWAY, STEAL_AFTER, Writing
+from fxsftp.exchange.writing import FILE_MODE, PUT_AWAY, STEAL_AFTER, Writing
 
 RECIPIENTS = 50  # each costs an SMS and up to nine scrypts; more people are a group
 OPEN = 100  # packages that one sender has begun and not sent; who forgets this many has a program that does
@@ -88,6 +89,7 @@ class Composing:
         self._rows = holdings.registry.drops
         self._compositions = holdings.registry.compositions
         self._policy = holdings.policy
+        self._workers = holdings.workers
         self._bodies = bodies
         self._drops = drops
         self._writing = writing
@@ -234,10 +236,11 @@ class Composing:
                 now if mtime is None else mtime,
                 FILE_MODE,
                 now,
-                writer=PORTAL + session,
+                writer=self._workers.signed(session),
                 key=seal.wrap_under(self._bodies.drop_key(drop.id), file_key),
                 announced=size,
                 waits=True,
+                beat=self._workers.ticks(),
             )
             self._drops.changed(drop.id, now)
             file = self._rows.file(file_id)
@@ -251,7 +254,8 @@ class Composing:
         Raises WrongOffset, which has the true one, NotYours while it is being written, NoSuchPlace, ShipmentUnknown
         or WrongState.
         """
-        self._let_go(self._file(self._open(user, shipment_id), file_id), PORTAL + session, now)
+        writer = self._workers.signed(session)
+        self._let_go(self._file(self._open(user, shipment_id), file_id), writer, now)
         with self._registry.atomic(durable=False):
             drop = self._open(user, shipment_id)
             file = self._file(drop, file_id)
@@ -260,8 +264,8 @@ class Composing:
             if file.state is not FileState.DRAFT or offset != file.size:
                 raise WrongOffset(file.name, file.size, offset)
             allowance, quota = self._allowance(user, [file])
-            self._rows.change_file(file.id, writer=PORTAL + session, connected=PORTAL + session, progress=now)
-        file = replace(file, writer=PORTAL + session, progress=now)
+            self._rows.change_file(file.id, writer=writer, connected=writer, progress=now, beat=self._workers.ticks())
+        file = replace(file, writer=writer, progress=now)
         try:
             draft = self._writing.draft_of(
                 file, self._bodies.draft_key(file), stored=self._bodies.stored(file),
@@ -276,34 +280,28 @@ class Composing:
             raise WrongOffset(file.name, draft.flushed, offset)
         return draft
 
-    def _let_go(self, file: File, session: str, now: float) -> None:
+    def _let_go(self, file: File, writer: str, now: float) -> None:
         """Nobody writes this row when this returns.  Raises NotYours where somebody does who is not to be pushed."""
         draft = self._drops.writers.get(file.id)
-        if draft is not None:
-            if not draft.is_lost:
-                if draft.session != session and now - draft.last_write < STEAL_AFTER:
-                    raise NotYours(file.name)
-                self._writing.lose_draft(draft, now)
-            draft.put_away.wait(PUT_AWAY)
-        elif file.writer is not None:  # another process's, which says every few seconds that it lives, or did
-            if now - file.progress < STEAL_AFTER:
+        if draft is None:
+            self._writing.let_go(file)
+            return
+        if not draft.is_lost:
+            if draft.session != writer and now - draft.last_write < STEAL_AFTER:
                 raise NotYours(file.name)
-            self._writing.lose_left_behind(file)
+            self._writing.lose_draft(draft, now)
+        draft.put_away.wait(PUT_AWAY)
 
     def file_state(self, user: User, shipment_id: str, file_id: int, now: float) -> Upload:
         """How far a file has come.  While somebody writes it, that much at least."""
+        del now
         file = self._file(self._open(user, shipment_id), file_id)
         draft = self._drops.writer(file)
         if draft is None and file.state is FileState.DRAFT and file.writer is not None:
-            self._let_go_if_stale(file, now)
+            with suppress(NotYours):  # another process has it; what the row says is true, if a moment old
+                self._writing.let_go(file)
             file = self._file(self._open(user, shipment_id), file_id)
         return self._upload(file)
-
-    def _let_go_if_stale(self, file: File, now: float) -> None:
-        try:
-            self._let_go(file, "", now)
-        except NotYours:
-            pass  # another process has it; what the row says is true, if a moment old
 
     def finish_file(self, draft: Draft, now: float) -> None:
         """All of it has come: when this returns, the file survives kill -9 and a power cut.

@@ -56,6 +56,7 @@ class Draft:
         self.mode = file.mode
         self.is_touched = not keeps
         self.is_lost = False
+        self.is_taken = False  # by another process: the row and what it speaks of are not ours to touch
         self.put_away = Event()  # set once it is lost and its rows say so
         self.opened = self.last_write = now
         self.moved = False
@@ -144,15 +145,18 @@ class Draft:
             self._claim(self, base)
             self._base = None
             self.file = base
-            self._chores.append(self._holdings.later(self._take_over, placeholder.id, base.id, self.announced))
+            self._chores.append(self._holdings.later(self._take_over, placeholder.id, base, self.announced))
         self.is_touched = True
 
-    def _take_over(self, placeholder: int, base_id: int, announced: int | None) -> None:
-        drops = self._holdings.registry.drops
+    def _take_over(self, placeholder: int, seen: File, announced: int | None) -> None:
+        drops, base_id = self._holdings.registry.drops, seen.id
         with self._holdings.registry.atomic(durable=False):
             drops.forget_file(placeholder)
             base = drops.file(base_id)
             if base is None:
+                return
+            if not is_untouched(base, seen):
+                self.taken()  # another process was here first
                 return
             state = base.state
             if state is not FileState.DRAFT:
@@ -161,7 +165,7 @@ class Draft:
                 drops.set_segments(base_id, [SegmentRow(base.blob, 0, True)])
             drops.change_file(
                 base_id, state=state, waits=1, writer=self.session, connected=self.session, announced=announced,
-                blob=None, sha256=None,
+                blob=None, sha256=None, beat=self._holdings.workers.ticks(),
             )  # fmt: skip
 
     def read(self, offset: int, count: int) -> bytes:
@@ -262,6 +266,10 @@ class Draft:
         self.is_lost = True
         self._sealing.disperse()
 
+    def taken(self) -> None:
+        """The row is another process's."""
+        self.is_lost = self.is_taken = True
+
     def erase_blobs(self) -> None:
         """The blobs that nothing refers to any more."""
         ids = [body.id for body in self._sealing.dropped]
@@ -280,6 +288,11 @@ class Draft:
     def flushed(self) -> int:
         """What a resume would find."""
         return self._sealing.flushed
+
+    @property
+    def has_chores(self) -> bool:
+        """Whether rows are still on their way, so that what is recorded is not yet what is so."""
+        return not all(chore.done() for chore in list(self._chores))
 
     def settle_chores(self) -> None:
         """Wait for the rows that were still on their way."""
@@ -301,11 +314,18 @@ class Draft:
     def _note_segments(self, file_id: int, segments: list[SegmentRow]) -> None:
         """Without this row a resume after kill -9 would not find the segment; it need not wait for a sync."""
         with self._holdings.registry.atomic(durable=False):
-            is_there = self._holdings.registry.drops.file(file_id) is not None
-            if is_there:
+            row = self._holdings.registry.drops.file(file_id)
+            is_ours = row is not None and row.writer == self.session
+            if is_ours:
                 self._holdings.registry.drops.set_segments(file_id, segments)
-        if not is_there:  # removed meanwhile, so nobody else will know of this blob
+        if not is_ours:  # removed meanwhile, or another's, so nobody else will know of this blob
+            self.taken()
             self._holdings.bodies.erase(segments[-1].blob)
+
+
+def is_untouched(row: File, seen: File) -> bool:
+    """Whether nobody has written since it was seen."""
+    return (row.state, row.progress, row.writer) == (seen.state, seen.progress, seen.writer)
 
 
 def rows_of(stored: Sequence[seal.Stored]) -> list[SegmentRow]:

@@ -15,6 +15,7 @@ from fxsftp.errors import NoRecipient, NotAFolder, RecipientUnknown
 from fxsftp.exchange.bodies import Bodies
 from fxsftp.exchange.drafts import Draft
 from fxsftp.exchange.holdings import Holdings
+from fxsftp.workers import name_of
 
 FOLDER_MODE = 0o755
 
@@ -110,6 +111,15 @@ class Drops:
         """The draft that writes this row at this moment."""
         draft = self.writers.get(file.id)
         return draft if draft and not draft.is_lost else None
+
+    def is_being_written(self, file: File) -> bool:
+        """Whether somebody writes this row, in this process or in another that lives."""
+        return self.writer(file) is not None or self.is_elsewhere(file)
+
+    def is_elsewhere(self, file: File) -> bool:
+        """Whether another process that lives has it open."""
+        workers, writer = self._holdings.workers, file.writer
+        return writer is not None and not workers.is_mine(writer) and workers.is_there(name_of(writer))
 
     # ---- what follows from every change
 

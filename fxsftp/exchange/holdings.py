@@ -14,6 +14,7 @@ from fxsftp.errors import Unavailable
 from fxsftp.store.registry import Registry
 from fxsftp.store.secrets import Secrets
 from fxsftp.store.vault import Vault
+from fxsftp.workers import Workers
 
 log = logging.getLogger("fxsftp.exchange")
 
@@ -44,7 +45,7 @@ class Keyring:
 
 @dataclass(frozen=True)
 class Holdings:
-    """The stores, the keys, the policy, and the bell that wakes the courier."""
+    """The stores, the keys, the policy, the bell that wakes the courier, and who else serves."""
 
     registry: Registry
     secrets: Secrets
@@ -52,6 +53,7 @@ class Holdings:
     keys: Keyring
     policy: Policy
     ring: Callable[[], None]
+    workers: Workers
     _chores: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(max_workers=1, thread_name_prefix="chores")
     )
@@ -78,6 +80,7 @@ class Holdings:
     def close(self) -> None:
         """Finish the chores, then let go of the stores."""
         self._chores.shutdown(wait=True)
+        self.workers.end()
         self.registry.close()
         self.secrets.close()
         if self.vault:

@@ -58,6 +58,8 @@ class Outbox:
         if not place.who and not place.path:
             return _folder_entry("outbox", now, FOLDER_MODE)
         file = self._file(user, place)
+        if file and file.writer and not self._drops.writer(file):
+            file = self._writing.as_left(file)
         if file:
             return self._entry(file)
         folder = self._rows.folder(user.id, place.who, place.path)

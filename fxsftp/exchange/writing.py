@@ -2,11 +2,16 @@
 
 Only `close_draft` completes a file, and when it has returned the file is durable.  What was lost stays as a
 draft that a later OPEN takes up; of two who write one name, the last genuine CLOSE wins.
+
+Any number of processes may write at one time.  A row belongs to the process that has signed it as `writer`, as long
+as that lives: nobody else touches it.  Who wants to go on with what has been still for a while asks for it, and its
+process lets go at its next beat.  What a dead process had open is taken up by whoever comes first.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 
 from fxsftp import seal
@@ -25,16 +30,18 @@ from fxsftp.errors import (
     TooManyFiles,
 )
 from fxsftp.exchange.bodies import Bodies
-from fxsftp.exchange.drafts import MODE_MASK, Draft, Litter, rows_of
+from fxsftp.exchange.drafts import MODE_MASK, Draft, Litter, is_untouched, rows_of
 from fxsftp.exchange.drops import Drops
 from fxsftp.exchange.holdings import Holdings
+from fxsftp.workers import name_of
 
 log = logging.getLogger("fxsftp.exchange")
 
 STEAL_AFTER = 10.0  # seconds without a write after which a reconnected client may take over its own draft
 PUT_AWAY = 30.0  # seconds that a client who reconnects waits for what its last session had open to be put away
 FILE_MODE = 0o644
-PORTAL = "portal "  # begins the names of sessions that are a browser's; an SFTP service knows nothing of theirs
+LOOK = 0.02  # seconds between two looks whether another process has let go
+PUTTING_AWAY = "puts away"  # the session that what a dead process had open is signed with meanwhile
 
 
 class Writing:
@@ -45,6 +52,7 @@ class Writing:
         self._registry = holdings.registry
         self._rows = holdings.registry.drops
         self._policy = holdings.policy
+        self._workers = holdings.workers
         self._bodies = bodies
         self._drops = drops
         self._crowd = seal.Crowd(self._policy.ahead_total)
@@ -85,8 +93,10 @@ class Writing:
             used -= existing.size  # it goes, or goes on, with this one's CLOSE
         if wishes.size is not None and used + wishes.size > quota:
             raise OverQuota(quota, used)
-        file, file_key = self._new_row(user, who, path, recipient, subject, existing, wishes, session, now)
         keeps = existing is not None and not truncate
+        beat = None if keeps else self._workers.ticks()
+        writer = self._workers.signed(session)
+        file, file_key = self._new_row(user, who, path, recipient, subject, existing, wishes, writer, beat, now)
         try:
             # Only now: the new row keeps the drop from leaving while the older one is taken up.
             base, refusal = self._base(file, now) if keeps else (None, None)
@@ -147,7 +157,8 @@ class Writing:
         subject: str,
         existing: File | None,
         wishes: Wishes,
-        session: str,
+        writer: str,
+        beat: float | None,
         now: float,
     ) -> tuple[File, bytes]:
         file_key = seal.new_file_key()
@@ -182,10 +193,11 @@ class Writing:
                 wishes.mtime if wishes.mtime is not None else now,
                 (wishes.mode if wishes.mode is not None else FILE_MODE) & MODE_MASK,
                 now,
-                writer=session,
+                writer=writer,
                 key=seal.wrap_under(drop_key, file_key),
                 announced=wishes.size,
                 waits=True,
+                beat=beat,
             )
             self._drops.changed(drop_id, now)
             file = rows.file(file_id)
@@ -222,13 +234,18 @@ class Writing:
         if older.shipment_id != file.shipment_id:
             return None, AlreadySent(older.name)
         other = self._drops.writers.get(older.id)
-        if other:
-            if not other.is_lost:
-                if now - other.last_write < STEAL_AFTER:
-                    return None, NotYours(older.name)
-                self.lose_draft(other, now)  # the same user, reconnected before the old connection was found dead
-            other.put_away.wait(PUT_AWAY)
-            older = self._rows.file(older.id)
+        try:
+            if other:
+                if not other.is_lost:
+                    if now - other.last_write < STEAL_AFTER:
+                        return None, NotYours(older.name)
+                    self.lose_draft(other, now)  # the same user, reconnected before the old connection was found dead
+                other.put_away.wait(PUT_AWAY)
+                older = self._rows.file(older.id)
+            else:
+                older = self.let_go(older)
+        except NotYours as refusal:
+            return None, refusal
         if older is None or not older.size:
             return None, None
         return (older, self._bodies.draft_key(older), self._bodies.stored(older)), None
@@ -237,18 +254,111 @@ class Writing:
         """The newest row at the place of `file` besides it, not counting other OPENs that have not written yet."""
         for row in reversed(self._rows.at(file.owner_id, file.who, file.path)):
             other = self._drops.writer(row)
-            if row.id != file.id and (other is None or other.is_touched):
+            is_touched = other.is_touched if other else row.beat is not None or not self._drops.is_elsewhere(row)
+            if row.id != file.id and is_touched:
                 return row
         return None
 
     def _claim(self, draft: Draft, base: File) -> None:
         """From now on `draft` writes the row `base`.  Raises NotYours when another session was here first."""
         current = self._rows.file(base.id)
-        is_same = current is not None and (current.state, current.progress) == (base.state, base.progress)
-        if not is_same or self._drops.writer(base):
+        if current is None or not is_untouched(current, base) or self._drops.writer(base):
             raise NotYours(base.name)
         self._drops.writers.pop(draft.file.id, None)
         self._drops.writers[base.id] = draft
+
+    # ---- what other processes have open
+
+    def let_go(self, file: File) -> File | None:
+        """The row when no other process has it open; None when it is gone.  Raises NotYours when one does, and writes.
+
+        One that lives and has not written for a while puts it away itself, as soon as it hears that it is asked.
+        """
+        until = time.monotonic() + PUT_AWAY
+        current: File | None = file
+        while current and current.writer:
+            if self._is_ours(current.writer):
+                if current.id in self._drops.writers or current.beat is None or not self._has_been_still(current):
+                    return current
+                self.take_up(current)  # it could not be put away when its session ended
+            elif not self._workers.is_there(name_of(current.writer)):
+                self.take_up(current)
+            elif time.monotonic() > until or not self._has_been_still(current):
+                raise NotYours(current.name)
+            else:
+                with self._registry.atomic(durable=False):
+                    self._rows.want(current.id)
+                time.sleep(LOOK)
+            current = self._rows.file(file.id)
+        return current
+
+    def as_left(self, file: File) -> File | None:
+        """The row as it is once what a dead process had open is taken up: what a client asks before it resumes."""
+        if file.writer and not self._workers.is_there(name_of(file.writer)):
+            self.take_up(file)
+            return self._rows.file(file.id)
+        return file
+
+    def _is_ours(self, writer: str) -> bool:
+        return self._workers.is_mine(writer) and writer != self._workers.signed(PUTTING_AWAY)
+
+    def _has_been_still(self, file: File) -> bool:
+        return self._workers.ticks() - (file.beat or 0) >= STEAL_AFTER
+
+    def take_up(self, file: File) -> None:
+        """What nobody has open any more can be resumed: after kill -9, what lies in blobs, and stat shows that.
+
+        The row may have been a beat behind it.  Several may do so at once, and one does.
+        """
+        writer = self._workers.signed(PUTTING_AWAY)
+        with self._registry.atomic(durable=False):
+            if not self._rows.take_over(file.id, file.writer or "", writer):
+                return
+        try:
+            self._take_up(file, writer)
+        except FxError as problem:
+            log.error("shipment %s: what is left of a draft can't be taken up: %s", file.shipment_id, problem)
+            with self._registry.atomic(durable=False):
+                self._rows.change_file(file.id, writer=None)
+
+    def _take_up(self, file: File, writer: str) -> None:
+        draft = seal.Draft(
+            self._bodies.draft_key(file), lambda _: self._holdings.bodies.create(), self._bodies.stored(file),
+            name=file.name,
+        )  # fmt: skip
+        segments = rows_of(draft.suspend())
+        with self._registry.atomic():
+            current = self._rows.file(file.id)
+            if current is None or current.writer != writer:
+                return
+            if segments or draft.flushed or current.in_row or self._drops.is_composing(current):
+                self._rows.set_segments(current.id, segments)
+                self._rows.change_file(current.id, size=draft.flushed, writer=None, sha256=None)
+            else:
+                self._drops.forget(current)
+            self._drops.changed(current.shipment_id, current.progress)
+        self._holdings.bodies.erase(*(self._bodies.blob_id(blob) for blob in draft.dropped))
+
+    def begin(self) -> None:
+        """At the start of a process that serves: what dead ones had open is lost, and their sessions are gone."""
+        names = {name_of(session) for session in self._rows.sessions()} | self._registry.guests.workers()
+        for name in names:
+            if not self._workers.is_there(name):
+                self._bury(name)
+        self.bury_the_dead()
+
+    def bury_the_dead(self) -> None:
+        """The same meanwhile, said every moment: of those that have left a file behind."""
+        for name in self._workers.dead():
+            self._bury(name)
+            self._workers.forget(name)
+
+    def _bury(self, name: str) -> None:
+        for file in self._rows.written_by(name):
+            self.take_up(file)
+        with self._registry.atomic():
+            self._rows.disconnect_worker(name)
+            self._registry.guests.forget_all(name)
 
     # ---- CLOSE
 
@@ -272,8 +382,12 @@ class Writing:
         except FxError:
             self.lose_draft(draft, now)
             raise
-        with self._registry.atomic():
-            self._complete(draft, sealed, now)  # the moment of truth: only after this does the client hear OK
+        try:
+            with self._registry.atomic():
+                self._complete(draft, sealed, now)  # the moment of truth: only after this does the client hear OK
+        except NotYours:
+            self._taken(draft)
+            raise
         self._drops.writers.pop(draft.file.id, None)
         draft.erase_blobs()
 
@@ -282,10 +396,11 @@ class Writing:
         file = rows.file(draft.file.id)
         if file is None or not file.shown or not self._drops.is_before_dispatch(file):
             raise NoSuchPlace(draft.file.name)
+        if file.writer != draft.session:
+            raise NotYours(draft.file.name)
         for other in rows.at(file.owner_id, file.who, file.path):
-            if other.id != file.id and not self._drops.writer(
-                other
-            ):  # who still writes there may yet be the last to close
+            # Who still writes there may yet be the last to close.
+            if other.id != file.id and not self._drops.is_being_written(other):
                 self._drops.forget_or_hide(other, now)
         state = lifecycle.after(lifecycle.FILES, FileState.DRAFT, "doubt" if draft.looks_cut else "close", file.name)
         rows.change_file(
@@ -298,6 +413,7 @@ class Writing:
             mtime=draft.mtime if draft.mtime is not None else file.mtime,
             mode=draft.mode,
             writer=None,
+            wanted=0,
             progress=now,
             small=sealed.small,
             blob=self._bodies.blob_id(sealed.blob) if sealed.blob else None,
@@ -324,6 +440,8 @@ class Writing:
             return
         if draft.is_lost:
             draft.abandon()  # what a WRITE brought while somebody else gave it up
+            if draft.is_taken:
+                self._taken(draft)
             return
         if not draft.is_touched:
             draft.abandon()
@@ -336,7 +454,23 @@ class Writing:
                 del self._drops.writers[draft.file.id]
             draft.put_away.set()
 
+    def _taken(self, draft: Draft) -> None:
+        """Another process has its row: nothing here is to be touched, and nobody here to be asked, for it."""
+        draft.taken()
+        draft.abandon()
+        if self._drops.writers.get(draft.file.id) is draft:
+            del self._drops.writers[draft.file.id]
+        draft.put_away.set()
+
     def _put_away(self, draft: Draft, now: float) -> None:
+        draft.settle_chores()
+        with self._registry.atomic(durable=False):
+            file = self._rows.file(draft.file.id)
+            if draft.is_taken or (file and file.writer != draft.session):
+                draft.taken()
+                draft.abandon()
+                return
+            self._rows.change_file(draft.file.id, beat=0)  # whoever comes for it by another process waits
         segments = draft.suspend()
         with self._registry.atomic():
             file = self._rows.file(draft.file.id)
@@ -348,8 +482,9 @@ class Writing:
             else:
                 self._rows.set_segments(file.id, segments)
                 self._rows.change_file(
-                    file.id, size=draft.flushed, writer=None, progress=now, announced=draft.announced, sha256=None
-                )
+                    file.id, size=draft.flushed, writer=None, wanted=0, progress=now, announced=draft.announced,
+                    sha256=None,
+                )  # fmt: skip
             self._drops.changed(file.shipment_id, now)
         draft.erase_blobs()
 
@@ -365,35 +500,7 @@ class Writing:
         """Its folders need not wait for more from it."""
         del now  # a folder settles from its last change on
         with self._registry.atomic(durable=False):
-            self._rows.disconnect(session)
-
-    def begin(self) -> None:
-        """At the start of the SFTP service: no session of an earlier one is there, and what one had open is lost."""
-        for file in self._rows.being_written():
-            if (file.writer or "").startswith(PORTAL):
-                continue  # another process writes it, or composing takes it up
-            try:
-                self.lose_left_behind(file)
-            except FxError as problem:
-                log.error("shipment %s: what is left of a draft can't be taken up: %s", file.shipment_id, problem)
-        with self._registry.atomic():
-            self._rows.disconnect_all(but=PORTAL)
-
-    def lose_left_behind(self, file: File) -> None:
-        """After kill -9, what lies in blobs is what stat shows; the row may be a beat behind it."""
-        draft = seal.Draft(
-            self._bodies.draft_key(file), lambda _: self._holdings.bodies.create(), self._bodies.stored(file),
-            name=file.name,
-        )  # fmt: skip
-        segments = rows_of(draft.suspend())
-        with self._registry.atomic():
-            if segments or draft.flushed or file.in_row or self._drops.is_composing(file):
-                self._rows.set_segments(file.id, segments)
-                self._rows.change_file(file.id, size=draft.flushed, writer=None, sha256=None)
-            else:
-                self._drops.forget(file)
-            self._drops.changed(file.shipment_id, file.progress)
-        self._holdings.bodies.erase(*(self._bodies.blob_id(blob) for blob in draft.dropped))
+            self._rows.disconnect(self._workers.signed(session))
 
     # ---- meanwhile
 
@@ -403,14 +510,40 @@ class Writing:
             draft.sync()
 
     def beat(self, now: float) -> None:
-        """Drafts that grow are in progress; said every few seconds, so that no long upload is taken for stalled."""
+        """Drafts that grow are in progress; said every moment, so that no long upload is taken for stalled.
+
+        What other processes ask for, and is still, is put away for them.
+        """
+        for file in self._rows.wanted():
+            if file.writer and self._is_ours(file.writer):
+                self._answer(file, now)
         moved = [draft for draft in list(self._drops.writers.values()) if draft.moved and not draft.is_lost]
         if not moved:
             return
         with self._registry.atomic(durable=False):
             for draft in moved:
-                draft.moved, draft.last_write = False, now
-                file = self._rows.file(draft.file.id)
-                if file and file.state is FileState.DRAFT:
-                    self._rows.change_file(file.id, progress=now, size=draft.flushed)
-                    self._drops.changed(file.shipment_id, now)
+                self._note(draft, now)
+
+    def _answer(self, file: File, now: float) -> None:
+        draft = self._drops.writers.get(file.id)
+        if draft is None:  # it could not be put away when its session ended
+            self.take_up(file)
+        elif draft.moved or now - draft.last_write < STEAL_AFTER:
+            with self._registry.atomic(durable=False):
+                self._rows.change_file(file.id, wanted=0, beat=self._workers.ticks())
+        else:
+            self.lose_draft(draft, now)
+
+    def _note(self, draft: Draft, now: float) -> None:
+        wanted = draft.file
+        if draft.has_chores:
+            return  # its row may not be its own yet
+        draft.moved, draft.last_write = False, now
+        file = self._rows.file(wanted.id)
+        if file is None or file.state is not FileState.DRAFT or draft.file is not wanted:
+            return
+        if file.writer != draft.session:
+            self._taken(draft)
+            return
+        self._rows.change_file(file.id, progress=now, size=draft.flushed, beat=self._workers.ticks())
+        self._drops.changed(file.shipment_id, now)

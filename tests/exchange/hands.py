@@ -184,6 +184,7 @@ def killed(house: House) -> Exchange:
     """As after kill -9: what the first process had in memory is gone, and a new one begins."""
     for draft in list(house.exchange.outbox._drops.writers.values()):
         draft.settle_chores()  # a moment passes: rows that were on their way have arrived
+    house.exchange._holdings.workers.end()
     house.exchange = another_process(house)
     house.exchange.writing.begin()
     return house.exchange

@@ -16,6 +16,7 @@ from fxsftp.store.registry.compositions import Compositions
 from fxsftp.store.registry.deliveries import Deliveries
 from fxsftp.store.registry.drops import Drops
 from fxsftp.store.registry.engine import Engine
+from fxsftp.store.registry.guests import Guests
 from fxsftp.store.registry.lots import Lots
 from fxsftp.store.registry.notices import Notices
 from fxsftp.store.registry.people import People
@@ -34,6 +35,7 @@ class Registry:
         self.drops = Drops(self._engine)
         self.compositions = Compositions(self._engine)
         self.deliveries = Deliveries(self._engine)
+        self.guests = Guests(self._engine)
         self.lots = Lots(self._engine)
         self.notices = Notices(self._engine)
         self.record = Record(self._engine)

@@ -16,7 +16,7 @@ LAST = "\U0010ffff"  # sorts behind every path
 
 _FILE = (
     "id, shipment_id, owner_id, who, path, state, shown, announced, size, mtime, mode, sha256, writer, progress,"
-    " connected, blob, start, body, small IS NOT NULL AS in_row"
+    " connected, blob, start, body, small IS NOT NULL AS in_row, beat"
 )
 _NOT_HIDDEN = (
     "NOT EXISTS (SELECT 1 FROM hidden WHERE delivery_id = ? AND name = (SELECT CASE folder WHEN '' THEN path"
@@ -242,13 +242,31 @@ class Drops:
         key: bytes | None,
         announced: int | None,
         waits: bool,
+        beat: float | None = None,
     ) -> int:
         """A new file's row."""
         return int(
             self._db.value(
                 "INSERT INTO files (shipment_id, owner_id, who, path, state, mtime, mode, made, progress, writer,"
-                " connected, key, announced, waits) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
-                (shipment_id, owner_id, who, path, state, mtime, mode, now, now, writer, writer, key, announced, waits),
+                " connected, key, announced, waits, beat)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+                (
+                    shipment_id,
+                    owner_id,
+                    who,
+                    path,
+                    state,
+                    mtime,
+                    mode,
+                    now,
+                    now,
+                    writer,
+                    writer,
+                    key,
+                    announced,
+                    waits,
+                    beat,
+                ),
             )
         )
 
@@ -436,18 +454,52 @@ class Drops:
         """That session is gone."""
         self._db.execute("UPDATE files SET connected = NULL WHERE connected = ?", (session,))
 
+    # ---- what processes have open
+
     def being_written(self) -> list[File]:
-        """Every file that a session has open, or had when the service ended."""
+        """Every file that a session has open, or had when its process ended."""
         rows = self._db.rows(f"SELECT {_FILE} FROM files WHERE state = 'draft' AND writer IS NOT NULL")  # noqa: S608
         return [_file(row) for row in rows]
 
-    def disconnect_all(self, but: str) -> None:
-        """No session is there, save those whose name begins so: what a start after a crash finds."""
-        self._db.execute(
-            "UPDATE files SET connected = NULL, writer = NULL WHERE (connected IS NOT NULL OR writer IS NOT NULL)"
-            " AND SUBSTR(COALESCE(writer, connected), 1, ?) <> ?",
-            (len(but), but),
+    def written_by(self, worker: str) -> list[File]:
+        """The same of one process."""
+        rows = self._db.rows(
+            f"SELECT {_FILE} FROM files WHERE writer >= ? AND writer < ?",  # noqa: S608
+            _signed_by(worker),
         )
+        return [_file(row) for row in rows]
+
+    def sessions(self) -> set[str]:
+        """The sessions that write, or have written and are still there, and those that a dead process had."""
+        rows = self._db.rows(
+            "SELECT DISTINCT writer FROM files WHERE writer IS NOT NULL"
+            " UNION SELECT DISTINCT connected FROM files WHERE connected IS NOT NULL"
+        )
+        return {str(row["writer"]) for row in rows}
+
+    def take_over(self, file_id: int, before: str, writer: str) -> bool:
+        """Compare and set: whose it was is not there, so who is quicker puts it away."""
+        return bool(
+            self._db.value(
+                "UPDATE files SET writer = ?, beat = 0, wanted = 0 WHERE id = ? AND writer = ? RETURNING 1",
+                (writer, file_id, before),
+            )
+        )
+
+    def want(self, file_id: int) -> None:
+        """Ask the process that has it open to let go."""
+        self._db.execute("UPDATE files SET wanted = 1 WHERE id = ? AND writer IS NOT NULL", (file_id,))
+
+    def wanted(self) -> list[File]:
+        """What somebody asks for."""
+        rows = self._db.rows(f"SELECT {_FILE} FROM files WHERE wanted = 1")  # noqa: S608
+        return [_file(row) for row in rows]
+
+    def disconnect_worker(self, worker: str) -> None:
+        """That process is gone, with all its sessions."""
+        within = _signed_by(worker)
+        self._db.execute("UPDATE files SET connected = NULL WHERE connected >= ? AND connected < ?", within)
+        self._db.execute("UPDATE files SET writer = NULL WHERE writer >= ? AND writer < ?", within)
 
     def forget_shown(self, before: float) -> int:
         """Entries of an outbox that nobody needs any more; answers how many."""
@@ -598,7 +650,13 @@ def _file(row: sqlite3.Row) -> File:
         start=row["start"],
         body=row["body"],
         in_row=bool(row["in_row"]),
+        beat=row["beat"],
     )
+
+
+def _signed_by(worker: str) -> tuple[str, str]:
+    """From where to where the names lie that a process signs with; an earlier version's were one word."""
+    return worker, f"{worker}!"  # '!' comes right after the blank
 
 
 def _folder(row: sqlite3.Row) -> Folder:

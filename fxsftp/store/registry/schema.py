@@ -403,4 +403,22 @@ MIGRATIONS: Sequence[tuple[str, str]] = (
         CREATE INDEX users_invited_by ON users (invited_by, made) WHERE invited_by IS NOT NULL;
         """,
     ),
+    (
+        # `beat` is when its writer last said that the file grows, on the clock that nobody can set; 0 while it is put
+        # away, and NULL until an OPEN that may resume has written.  `wanted` says that another process asks for it.
+        "0012_workers",
+        """
+        ALTER TABLE files ADD COLUMN beat REAL;
+        ALTER TABLE files ADD COLUMN wanted INTEGER NOT NULL DEFAULT 0;
+        CREATE INDEX files_writer ON files (writer) WHERE writer IS NOT NULL;
+        CREATE INDEX files_wanted ON files (wanted) WHERE wanted = 1;
+        CREATE TABLE guests (
+            id TEXT PRIMARY KEY,
+            worker TEXT NOT NULL,
+            user_id INTEGER NOT NULL REFERENCES users (id)
+        );
+        CREATE INDEX guests_user ON guests (user_id, worker);
+        CREATE INDEX guests_worker ON guests (worker);
+        """,
+    ),
 )
