@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from fxsftp import app
+from fxsftp.exchange.carriage import Carriage
 from fxsftp.exchange.notices import Notices
 from tests.exchange.hands import Hand, dispatched, notices, registry_of, with_policy
 from tests.house import ANN, BOB, KARI, House
@@ -106,11 +107,12 @@ def test_a_message_that_can_not_be_delivered_is_told_and_an_event_that_can_not_i
     shipment = dispatched(told)
     courier = app.open_exchange(told.settings, role="courier")
     policy = replace(courier._holdings.policy, webhook="post")
-    rooms = Notices(replace(courier._holdings, policy=policy))
+    holdings = replace(courier._holdings, policy=policy)
+    carriage = Carriage(holdings, Notices(holdings))
     for way in ("mail", "webhook"):
-        for errand in rooms.take_due(way, told.clock(), lease="x", seconds=60, limit=1):
+        for errand in carriage.take_due(way, told.clock(), lease="x", seconds=60, limit=1):
             told.clock.turn(1)
-            rooms.failed(errand.notice.id, "x", f"550 <{ANN}> unknown", told.clock())
+            carriage.failed(errand.notice.id, "x", f"550 <{ANN}> unknown", told.clock())
     courier.close()
 
     assert types(told) == ["shipment.dispatched", "notice.failed"]

@@ -148,11 +148,11 @@ def test_reports_come_early_late_twice_and_in_any_order_and_the_first_end_stays(
 ) -> None:
     sent(house, kari)
     (errand,) = take(courier, house, "sms")
-    report, now = courier.notices, house.clock()
+    report, now = courier.carriage, house.clock()
     assert not report.delivered(way="sms", reference="SM1", now=now)  # nobody knows it by that name yet
     assert report.undelivered(errand.notice.id, way="sms", reference="SM1", reason="no phone", hard=False, now=now)
     record(courier, house, errand, "carried", reference="SM1")
-    found = report.find(errand.notice.id)
+    found = courier.notices.find(errand.notice.id)
     assert (found.state, found.reason, found.reference) == ("failed", "no phone", "SM1")
     assert not report.delivered(errand.notice.id, way="sms", reference="SM1", now=now)
     assert not report.undelivered(way="sms", reference="SM1", reason="again", hard=True, now=now)

@@ -44,7 +44,7 @@ def test_a_test_goes_by_the_courier_and_its_end_is_said(people: Admin, house: Ho
     async def run() -> None:
         courier.append(
             Courier(
-                exchange.notices,
+                exchange.carriage,
                 app._crews(house.settings, strict=False),
                 app.templates_of(house.settings),
                 Bell(house.settings.bell),
