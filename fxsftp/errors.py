@@ -384,6 +384,10 @@ class LogInFirst(Forbidden):
     """Log in to see this page."""
 
 
+class SecondFactorDue(Forbidden):
+    """Set up the code from an app first: this exchange asks everybody like you for it."""
+
+
 class WrongLogIn(Forbidden):
     """User name and password do not belong together, or there were too many tries. Type them once more, wait a
     quarter of an hour, or choose a new password by 'Forgotten password'."""

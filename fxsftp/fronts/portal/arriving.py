@@ -7,12 +7,37 @@ Whatever ends a call early, the draft is put away, so that what has come can be 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
 
+from fxsftp.errors import LogInFirst
 from fxsftp.exchange.drafts import Draft, Pause
+from fxsftp.fronts.portal.call import Call
 
 PIECE = 256 << 10  # bytes; more at once would keep the loop from others
+LEAST, WITHIN = 16 << 10, 60.0  # bytes, and seconds to bring them in; a line that brings less is taken for lost
+
+
+async def pieces_of(call: Call) -> AsyncGenerator[bytes, None]:
+    """What a call brings, as it comes.  Only waiting for the caller counts as time.
+
+    Raises TimeoutError where it trickles, ClientDisconnect where the line is lost, LogInFirst where the visit is over.
+    """
+    stream, loop = aiter(call.request.stream()), asyncio.get_running_loop()
+    left, had = WITHIN, 0
+    while True:
+        began = loop.time()
+        try:
+            async with asyncio.timeout(left):
+                piece = await anext(stream)
+        except StopAsyncIteration:
+            return
+        left, had = left - (loop.time() - began), had + len(piece)
+        if had >= LEAST:
+            left, had = WITHIN, 0
+        if not await call.may_stay():
+            raise LogInFirst
+        yield piece
 
 
 async def take(draft: Draft, offset: int, pieces: AsyncIterator[bytes]) -> int:

@@ -29,6 +29,7 @@ FIELDS = 200
 FORM_WITHIN = 20.0  # seconds for a form to come in whole
 LANGUAGE = "language"  # the cookie of a guest who has chosen one
 YEAR = 365 * 86400
+LOOK = 2.0  # seconds between two looks, while bytes come or go, at whether the caller may still be here
 
 STATUS: tuple[tuple[type[FxError], int], ...] = (
     (Missing, 404),
@@ -103,6 +104,7 @@ class Call:
         self.token = token
         self.language = self._language()
         self._has_new_cookie = False
+        self._looked = self.now()
         if not token:
             self.renew(secrets.token_urlsafe(32))
 
@@ -132,6 +134,21 @@ class Call:
 
     def now(self) -> float:
         return self.desk.now()
+
+    async def may_stay(self) -> bool:
+        """Whether the visit that asked goes on; asked again and again by what takes long.
+
+        A user who is disabled, or logs out, is out within LOOK.  Bytes that come or go keep a visit from idleness.
+        """
+        now = self.now()
+        if now - self._looked < LOOK:
+            return True
+        self._looked = now
+        visit = await self.desk.ask(self.exchange.visits.find, self.token, now)
+        if visit is None:
+            return False
+        await self.desk.ask(self.exchange.visits.touch, visit, now)
+        return True
 
     def keep_pace(self) -> None:
         """Before what a guesser would try again and again.  Raises TooOften."""

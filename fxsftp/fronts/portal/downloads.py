@@ -32,7 +32,6 @@ from fxsftp.fronts.portal.call import Call
 
 PIECE = 256 << 10  # bytes; what may be read in the loop at once
 STALLED = 300.0  # seconds in which a caller has to take one piece; who paused a download for longer resumes it
-LOOK = 60.0  # seconds between two looks at whether the caller may still be here
 ENTRIES = range(315_532_800, 4_354_819_199)  # seconds UTC that a ZIP can say: 1980 to 2107
 HEADERS = {
     "Content-Security-Policy": "sandbox; default-src 'none'; frame-ancestors 'none'",
@@ -236,7 +235,6 @@ class Sending(Response):
         super().__init__(status_code=status, headers=headers)
         self._call = call
         self._pieces = pieces
-        self._looked = call.now()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         start = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
@@ -260,26 +258,13 @@ class Sending(Response):
         async with aclosing(self._pieces) as pieces:
             async for piece in pieces:
                 await asyncio.sleep(0)  # where there is always room, nobody else would get a turn
-                if gone.done() or not await self._may_go_on():
+                if gone.done() or not await self._call.may_stay():
                     return False
                 async with asyncio.timeout(STALLED):
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
                     await send({"type": "http.response.body", "body": b"", "more_body": True})  # waits for room
                 if gone.done():  # while there was none; who has got all and then goes is seen only later
                     return False
-        return True
-
-    async def _may_go_on(self) -> bool:
-        """Whether the visit that asked goes on; a download that is under way keeps it from ending by idleness."""
-        call = self._call
-        now = call.now()
-        if now - self._looked < LOOK:
-            return True
-        self._looked = now
-        visit = await call.desk.ask(call.exchange.visits.find, call.token, now)
-        if visit is None:
-            return False
-        await call.desk.ask(call.exchange.visits.touch, visit, now)
         return True
 
 

@@ -8,7 +8,7 @@ Plain ASGI, so that it stands outside whatever may fail within.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
+import re
 from urllib.parse import unquote_to_bytes
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -77,24 +77,30 @@ class Guard:
         return (origin is not None and origin != self._terms.public_url) or site in ("cross-site", "same-site")
 
     def _caller(self, scope: Scope, headers: Headers) -> str:
-        """Who calls.  What a proxy says is believed only of proxies that the settings name, from the nearest on."""
-        address = scope["client"][0] if scope.get("client") else ""
-        for said in reversed([part.strip() for part in headers.get("X-Forwarded-For", "").split(",") if part.strip()]):
-            if not self._is_proxy(address):
+        """Who calls.  What a proxy says is believed only of proxies that the settings name, from the nearest on.
+
+        Some proxies write a header of their own beneath what the caller sent, so all of them count as one.
+        """
+        address = str(scope["client"][0]) if scope.get("client") else ""
+        for said in reversed(",".join(headers.getlist("X-Forwarded-For")).split(",")):
+            found = _address(said.strip())
+            if found is None or not self._is_proxy(address):
                 break
-            address = said
+            address = found
         return address
 
     def _is_proxy(self, address: str) -> bool:
-        return _within(address, self._proxies)
+        known = _address(address)
+        return known is not None and any(ipaddress.ip_address(known) in network for network in self._proxies)
 
 
-def _within(address: str, networks: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
+def _address(said: str) -> str | None:
+    """An address as a proxy writes it, some with a port: `192.0.2.1:49152`, `[2001:db8::1]:49152`."""
+    match = re.fullmatch(r"\[([0-9a-fA-F:.]+)\](?::\d+)?|([0-9.]+):\d+", said)
     try:
-        ip = ipaddress.ip_address(address)
+        return str(ipaddress.ip_address(match[1] or match[2] if match else said))
     except ValueError:
-        return False
-    return any(ip in network for network in networks)
+        return None
 
 
 def is_ambiguous(raw_path: bytes) -> bool:

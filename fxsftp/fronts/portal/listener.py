@@ -21,6 +21,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 AT_ONCE = 400  # connections; beyond that, 503 at once
 HEADERS = 16 << 10  # bytes of one head
 HEAD_WITHIN = 15.0  # seconds for it to come in whole, and for a new caller to begin
+REST_WITHIN = 30.0  # seconds for the rest of what was answered before it was whole; a browser reads no answer earlier
+AHEAD = 10  # calls that one caller may ask ahead of their turn; browsers ask none
+LINGER = 30.0  # seconds in which the other end has to take what was left to send at a close
 IDLE = 10  # seconds that a line is kept between two calls
 STOPPING = 10  # seconds that calls under way get at a stop
 
@@ -74,46 +77,91 @@ def listen(app: ASGIApp, host: str, port: int, certificate: Certificate | None =
 
 
 class _Bounded(HttpToolsProtocol):
-    """uvicorn's protocol, with an end to how long and how large a head may be: it has none of its own."""
+    """uvicorn's protocol, with an end to how long and how large what a caller says may be: it has none of its own.
 
-    _head = 0  # bytes of a head that is not whole yet
+    One clock runs whenever a caller owes us something that nobody else waits for: the first head, the next, and the
+    rest of a body that was answered before it was whole.
+    """
+
+    _unheard = 0  # bytes since the parser last had something to say: of a head, of trailers, between two pieces
+    _is_head = False
     _late: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(cast("asyncio.Transport", transport))
-        self._await_head()
+        super().connection_made(cast("asyncio.Transport", _Line(self.loop, cast("asyncio.Transport", transport))))
+        self._wait(HEAD_WITHIN)
 
     def data_received(self, data: bytes) -> None:
-        if self._head > HEADERS:
+        if self._unheard > HEADERS:
             self.send_400_response("The head of this request is too large.")
             return
-        if self._late:
-            self._head += len(data)
-        super().data_received(data)
+        self._unheard += len(data)
+        if not self.transport.is_closing():
+            super().data_received(data)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._await_head()
+        self._is_head = True
+        self._wait(HEAD_WITHIN)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._is_head:  # and not a trailer, which would stand among the headers, long after they were judged
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
+        self._is_head, self._unheard = False, 0
         self._stop_waiting()
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEADERS:
             raise ValueError("too large")  # the parser passes it on, and the caller hears 400
+        if len(self.pipeline) >= AHEAD:
+            raise ValueError("too many at once")
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._unheard = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._unheard = 0
+        super().on_message_complete()
+        if self.cycle.response_complete:
+            self._wait(HEAD_WITHIN)
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.cycle.response_complete:  # and nothing else was asked ahead
+            self._wait(REST_WITHIN if self.cycle.more_body else HEAD_WITHIN)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
         super().connection_lost(exc)
 
-    def _await_head(self) -> None:
+    def _wait(self, seconds: float) -> None:
         self._stop_waiting()
-        self._late = self.loop.call_later(HEAD_WITHIN, self.transport.close)
+        self._late = self.loop.call_later(seconds, self.transport.close)
 
     def _stop_waiting(self) -> None:
-        self._head = 0
         if self._late:
             self._late.cancel()
             self._late = None
+
+
+class _Line:
+    """A transport that is gone a while after its close: asyncio's waits until the other end has taken all."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport) -> None:
+        self._loop = loop
+        self._transport = transport
+        self.write = transport.write
+        self.is_closing = transport.is_closing
+        self.get_extra_info = transport.get_extra_info
+        self.pause_reading = transport.pause_reading
+        self.resume_reading = transport.resume_reading
+
+    def close(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.close()
+            self._loop.call_later(LINGER, self._transport.abort)
 
 
 class _Server(uvicorn.Server):

@@ -6,14 +6,13 @@ piece in hand.  RFC 7578.  python-multipart's parser does the parsing; it is tol
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect
 
 from fxsftp.domain.reasons import N_
 from fxsftp.errors import BadForm
@@ -21,7 +20,6 @@ from fxsftp.errors import BadForm
 HEAD = 8 << 10  # bytes of one part's headers
 FIELD = 64 << 10  # bytes of one part that is no file
 PARTS = 11_000  # a package has at most 10,000 files
-SILENCE = 60.0  # seconds without a byte after which the line is taken for lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +57,17 @@ class Part:
 
 
 class Multipart:
-    """The parts of one request.  Raises BadForm wherever they can't be read on, and when the line is lost."""
+    """The parts of a body of this content type, whose `pieces` come as they come.
 
-    def __init__(self, request: Request) -> None:
-        kind, options = parse_options_header(request.headers.get("Content-Type", ""))
+    Raises BadForm wherever they can't be read on, and when the line is lost.
+    """
+
+    def __init__(self, content_type: str, pieces: AsyncIterator[bytes]) -> None:
+        kind, options = parse_options_header(content_type)
         boundary = options.get(b"boundary", b"")
         if kind != b"multipart/form-data" or not boundary or len(boundary) > 70:  # RFC 2046 §5.1.1 allows 70
             raise BadForm(N_("it is no form"))
-        self._stream = request.stream().__aiter__()
+        self._pieces = pieces
         self._head = bytearray()
         self._field = bytearray()
         self._begins = Head()
@@ -108,9 +109,7 @@ class Multipart:
     async def _next(self) -> Head | bytes | None:
         while not self._happened and not self._is_whole:
             try:
-                async with asyncio.timeout(SILENCE):
-                    piece = await anext(self._stream)
-                self._parser.write(piece)
+                self._parser.write(await anext(self._pieces))
             except (TimeoutError, ClientDisconnect, StopAsyncIteration):
                 raise BadForm(N_("it did not come in whole")) from None
             except FormParserError:

@@ -2,6 +2,7 @@
 
     GUEST   anybody                USER   who is logged in; others are sent to the log-in, and then back
     HALF    who has given the password and still owes the second factor
+    DUE     who is logged in, also while policy wants a second factor of them that is not set up: they can only do that
     PROGRAM a script of a page for who is logged in; others hear so, and are sent nowhere
 
 A handler takes a Call and answers; what the exchange refuses becomes a page here, in the visitor's language.
@@ -21,7 +22,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from fxsftp.errors import FxError, LogInFirst, NoSuchPage, TooOften
+from fxsftp.errors import FxError, LogInFirst, NoSuchPage, SecondFactorDue, TooOften
 from fxsftp.fronts.desk import Desk
 from fxsftp.fronts.portal import account, downloads, entrance, protection, receive, send, tracking, tus
 from fxsftp.fronts.portal.call import Call, House, Terms, status_of
@@ -42,6 +43,7 @@ class Who(Enum):
 
     GUEST = "guest"
     HALF = "half"
+    DUE = "due"
     USER = "user"
     PROGRAM = "program"
 
@@ -77,9 +79,9 @@ PAGES: Sequence[Page] = (
     Page("/account/delivery", Who.USER, post=protection.delivery),
     Page("/account/keys", Who.USER, post=protection.add_key),
     Page("/account/keys/remove", Who.USER, post=protection.remove_key),
-    Page("/account/confirm/{confirmation}", Who.USER, protection.confirm_page, protection.confirm),
-    Page("/account/totp", Who.USER, protection.totp_page, protection.totp_confirm),
-    Page("/account/totp/begin", Who.USER, post=protection.totp_begin),
+    Page("/account/confirm/{confirmation}", Who.DUE, protection.confirm_page, protection.confirm),
+    Page("/account/totp", Who.DUE, protection.totp_page, protection.totp_confirm),
+    Page("/account/totp/begin", Who.DUE, post=protection.totp_begin),
     Page("/account/totp/codes", Who.USER, post=protection.totp_codes),
     Page("/account/totp/off", Who.USER, post=protection.totp_off),
     Page("/account/log-out-everywhere", Who.USER, post=account.log_out_everywhere),
@@ -136,8 +138,10 @@ def _route(house: House, page: Page) -> Route:
         handler = handlers[request.method]
         call = await called(house, request)
         try:
-            _let_in(call, page.who)
+            await _let_in(call, page.who)
             return await handler(call)
+        except SecondFactorDue as problem:
+            return await _failed(call, problem) if page.who is Who.PROGRAM else call.go("/account/totp", "totp-due")
         except LogInFirst:
             return call.go(f"/log-in?next={quote(request.url.path)}" if request.method in SAFE else "/log-in")
         except FxError as problem:
@@ -149,11 +153,14 @@ def _route(house: House, page: Page) -> Route:
     return Route(page.path, serve, methods=list(handlers))
 
 
-def _let_in(call: Call, who: Who) -> None:
-    if who is Who.USER and not call.is_in:
+async def _let_in(call: Call, who: Who) -> None:
+    if who in (Who.USER, Who.DUE) and not call.is_in:
         raise LogInFirst
     if who is Who.HALF and call.visit is None:
         raise LogInFirst
+    is_asked = who in (Who.USER, Who.PROGRAM) and call.is_in and call.exchange.policy.wants_totp(call.user)
+    if is_asked and await call.desk.ask(call.exchange.totp.is_due, call.user):
+        raise SecondFactorDue
 
 
 async def called(house: House, request: Request) -> Call:

@@ -15,9 +15,9 @@ from starlette.responses import Response
 
 from fxsftp.domain.lifecycle import ShipmentState
 from fxsftp.domain.model import Kind, LockKind
-from fxsftp.errors import FxError, NoPackage, NoSuchPlace, PhoneNeeded, ShipmentUnknown, WrongState
+from fxsftp.errors import FxError, LogInFirst, NoPackage, NoSuchPlace, PhoneNeeded, ShipmentUnknown, WrongState
 from fxsftp.exchange.composing import Composition
-from fxsftp.fronts.portal.arriving import take
+from fxsftp.fronts.portal.arriving import pieces_of, take
 from fxsftp.fronts.portal.call import Call, Form, status_of
 from fxsftp.fronts.portal.multipart import Multipart, Part
 from fxsftp.fronts.portal.tus import shipment_of
@@ -169,7 +169,8 @@ async def fill(call: Call) -> Response:
     act = ""
     try:
         is_ours = False
-        async for part in Multipart(call.request).parts():
+        kind = call.request.headers.get("Content-Type", "")
+        async for part in Multipart(kind, pieces_of(call)).parts():
             if part.name == "form":
                 call.check_form_token(await part.text())
                 is_ours = True
@@ -181,6 +182,8 @@ async def fill(call: Call) -> Response:
                 act = await part.text()
         if act == "send":
             return await _submit(call, found.shipment.id)
+    except LogInFirst:  # meanwhile: this visitor sees nothing any more
+        raise
     except FxError as problem:
         with suppress(WrongState, ShipmentUnknown):
             return await _shown(call, await _find(call), problem)

@@ -7,12 +7,11 @@ Refusals are one line of text in the user's language, which the page shows besid
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import hashlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from starlette.requests import ClientDisconnect, Request
@@ -35,12 +34,11 @@ from fxsftp.errors import (
 )
 from fxsftp.exchange.composing import Composition, Upload
 from fxsftp.exchange.drafts import Draft
-from fxsftp.fronts.portal.arriving import take
+from fxsftp.fronts.portal.arriving import pieces_of, take
 from fxsftp.fronts.portal.call import Call, status_of
 
 VERSION = "1.0.0"
 NAME = 4096  # bytes of metadata that name a file; PATH_MAX
-SILENCE = 60.0  # seconds without a byte after which the line is taken for lost
 
 STATUS: tuple[tuple[type[FxError], int], ...] = (
     (LogInFirst, 401),
@@ -140,7 +138,7 @@ async def go_on(call: Call) -> Response:
     )
     try:
         with suppress(ClientDisconnect, TimeoutError):  # what has come is kept
-            offset = await take(draft, offset, _body(call.request))
+            offset = await take(draft, offset, pieces_of(call))
         if found.size is not None and offset >= found.size:
             await call.desk.ask(composing.finish_file, draft, call.now())
             return Response(status_code=204, headers={"Upload-Offset": str(offset)})
@@ -153,16 +151,6 @@ async def go_on(call: Call) -> Response:
 
 async def _put_away(call: Call, draft: Draft) -> None:
     await call.desk.ask(call.exchange.composing.interrupt_file, draft, call.now())
-
-
-async def _body(request: Request) -> AsyncIterator[bytes]:
-    stream = request.stream().__aiter__()
-    while True:
-        async with asyncio.timeout(SILENCE):
-            try:
-                yield await anext(stream)
-            except StopAsyncIteration:
-                return
 
 
 # ---- termination, and what is open -------------------------------------------------------------------
