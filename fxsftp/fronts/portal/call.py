@@ -19,7 +19,18 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from fxsftp.domain.model import Kind, Stage, User, Visit
 from fxsftp.domain.reasons import N_
-from fxsftp.errors import BadForm, Conflict, Forbidden, FxError, LogInFirst, Malformed, Missing, TooOften, Unavailable
+from fxsftp.errors import (
+    AskedTooOften,
+    BadForm,
+    Conflict,
+    Forbidden,
+    FxError,
+    LogInFirst,
+    Malformed,
+    Missing,
+    TooOften,
+    Unavailable,
+)
 from fxsftp.fronts.desk import Desk
 from fxsftp.fronts.portal.pace import Pace
 from fxsftp.templates import LANGUAGES, Templates, spoken
@@ -32,6 +43,8 @@ YEAR = 365 * 86400
 LOOK = 2.0  # seconds between two looks, while bytes come or go, at whether the caller may still be here
 
 STATUS: tuple[tuple[type[FxError], int], ...] = (
+    (AskedTooOften, 429),
+    (TooOften, 429),
     (Missing, 404),
     (Forbidden, 403),
     (Conflict, 409),

@@ -22,7 +22,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from fxsftp.errors import FxError, LogInFirst, NoSuchPage, SecondFactorDue, TooOften
+from fxsftp.errors import FxError, LogInFirst, NoSuchPage, SecondFactorDue
 from fxsftp.fronts.desk import Desk
 from fxsftp.fronts.portal import account, downloads, entrance, protection, receive, send, tracking, tus
 from fxsftp.fronts.portal.call import Call, House, Terms, status_of
@@ -175,7 +175,7 @@ async def called(house: House, request: Request) -> Call:
 
 async def _failed(call: Call, problem: FxError) -> Response:
     """What went wrong, as a page; as one line for programs."""
-    status = 429 if isinstance(problem, TooOften) else status_of(problem)
+    status = status_of(problem)
     accepted = call.request.headers.get("Accept", "*/*")
     if "text/html" in accepted or "*/*" in accepted:
         return call.page("problem", status, problem=call.refusal(problem), is_missing=status == 404)
