@@ -40,11 +40,11 @@ from fxsftp.errors import (
 )
 from fxsftp.exchange.bodies import Bodies
 from fxsftp.exchange.dispatch import Dispatch
-from fxsftp.exchange.drafts import Draft
+from fxsftp.exchange.drafts import FILE_MODE, Draft
 from fxsftp.exchange.drops import Drops
 from fxsftp.exchange.holdings import Holdings
 from fxsftp.exchange.people import People
-from fxsftp.exchange.writing import FILE_MODE, PUT_AWAY, STEAL_AFTER, Writing
+from fxsftp.exchange.writing import PUT_AWAY, STEAL_AFTER, Writing
 
 RECIPIENTS = 50  # each costs an SMS and up to nine scrypts; more people are a group
 OPEN = 100  # packages that one sender has begun and not sent; who forgets this many has a program that does

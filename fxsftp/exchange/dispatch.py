@@ -114,6 +114,7 @@ class Dispatch:
         What is to be scanned first leaves as soon as that is done.  Raises ShipmentUnknown when there is no such drop,
         Conflict when a file of it is still arriving.
         """
+        self._writing.in_hand.write_down(user.id)
         self._merge_all(now)
         drops = [
             drop

@@ -2,19 +2,22 @@
 
 Bytes go from here straight into the seal; rows follow.  `write` and `wish` may run in an event loop:
 they never wait for the registry, and a row that a new segment needs is written as a chore.
+
+A new file that is still small may be **in hand**: it has no row before its first chunk is flushed, it is closed, or
+somebody looks, and so costs one transaction and not two.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from threading import Event
+from threading import Event, Lock
 
 from fxsftp import seal
 from fxsftp.domain import lifecycle
 from fxsftp.domain.lifecycle import FileState
 from fxsftp.domain.model import Entry, File, Wishes
-from fxsftp.errors import Incomplete, NotReadable, NotYours, OverQuota
+from fxsftp.errors import FxError, Incomplete, NotReadable, NotYours, OverQuota
 from fxsftp.exchange.bodies import Content
 from fxsftp.exchange.holdings import Holdings
 from fxsftp.store.registry.drops import SegmentRow
@@ -22,6 +25,8 @@ from fxsftp.store.registry.drops import SegmentRow
 TYPICAL_BLOCKS = (30_000,)  # curl's; everybody else's block is a multiple of 1024
 Pause = seal.Pause  # a front knows nothing of seals
 COPIED_BY = 4096  # bytes; programs copy by this or a multiple, and few whole files end there
+NO_ROW = 0  # the id of a file that is in hand
+FILE_MODE = 0o644
 MODE_MASK = 0o777  # setuid, setgid and sticky mean nothing here
 
 
@@ -30,7 +35,8 @@ class Draft:
 
     `base` is what it may take up: an earlier, undispatched file at the same place with its key and its
     stored segments.  The first write decides: at 0 the file begins anew, further on it is resumed, if
-    `claim` lets it have the row.  `allowance` is how long it may become under `quota`.
+    `claim` lets it have the row.  `allowance` is how long it may become under `quota`.  A `file` without an id has no
+    row yet; `add_row` makes it.
     """
 
     def __init__(
@@ -48,8 +54,10 @@ class Draft:
         allowance: int,
         quota: int,
         now: float,
+        add_row: Callable[[Draft], File] | None = None,
     ) -> None:
         self.file = file
+        self.turn = Lock()  # of whoever gives it a row, or sees that it gets none; never taken within a transaction
         self.session = file.writer or ""
         self.announced = file.announced
         self.mtime: float | None = None
@@ -61,6 +69,8 @@ class Draft:
         self.opened = self.last_write = now
         self.moved = False
         self._holdings = holdings
+        self._add_row = add_row
+        self._problem: FxError | None = None  # why it got no row
         self._refusal = refusal
         self._appends = appends
         self._claim = claim
@@ -71,13 +81,44 @@ class Draft:
         self._unfinished: int | None = None  # where the WRITE begins that is arriving
         self._chores: list[Future[None]] = []
         self._largest = self._last = self._writes = 0
-        self._fresh_key = file_key
+        self.fresh_key = file_key
         self._base = base
         self._sealing = self._begin(base[1], base[2]) if base else self._begin(file_key)
 
     def _begin(self, file_key: bytes, stored: Sequence[seal.Stored] = ()) -> seal.Draft:
         ahead = self._holdings.policy.ahead
         return seal.Draft(file_key, self._new_blob, stored, ahead, crowd=self._crowd, name=self.file.name)
+
+    # ---- its row
+
+    @property
+    def has_row(self) -> bool:
+        """Whether the registry knows of it."""
+        return self.file.id != NO_ROW
+
+    def write_down(self) -> None:
+        """From here on it has a row, and everybody sees it.  Raises what an OPEN does; then nothing can be written."""
+        with self.turn:
+            if self.has_row or self._add_row is None:
+                return
+            try:
+                self.file = self._add_row(self)
+            except FxError as problem:
+                self._problem = problem
+                raise
+
+    def drop_from_hand(self) -> bool:
+        """Give up what has no row and has flushed nothing; answers whether it was so, and then it gets none."""
+        with self.turn:
+            if self.has_row or (self._sealing.stored and not self._problem):
+                return False
+            self.forgo_row()
+        self.abandon()
+        return True
+
+    def forgo_row(self) -> None:
+        """It gets none any more.  For who has its turn."""
+        self._add_row = None
 
     # ---- what a session does with it
 
@@ -136,7 +177,7 @@ class Draft:
         self.is_touched = True
         if self._base:
             self._base = None
-            self._sealing = self._begin(self._fresh_key)
+            self._sealing = self._begin(self.fresh_key)
 
     def _resume(self) -> None:
         """Take over the row of what is resumed; the row made for this OPEN goes."""
@@ -303,16 +344,21 @@ class Draft:
     def _alive(self) -> None:
         if self.is_lost:
             raise NotYours(self.file.name)
+        if self._problem:
+            raise self._problem
 
     def _new_blob(self, start_chunk: int) -> seal.Blob:
         blob = self._holdings.bodies.create()
         before = rows_of(self._sealing.stored)
         row = SegmentRow(blob.id, start_chunk, False)
-        self._chores.append(self._holdings.later(self._note_segments, self.file.id, [*before, row]))
+        if not self.has_row:
+            self._chores.append(self._holdings.later(self.write_down))
+        self._chores.append(self._holdings.later(self._note_segments, [*before, row]))
         return blob
 
-    def _note_segments(self, file_id: int, segments: list[SegmentRow]) -> None:
+    def _note_segments(self, segments: list[SegmentRow]) -> None:
         """Without this row a resume after kill -9 would not find the segment; it need not wait for a sync."""
+        file_id = self.file.id
         with self._holdings.registry.atomic(durable=False):
             row = self._holdings.registry.drops.file(file_id)
             is_ours = row is not None and row.writer == self.session

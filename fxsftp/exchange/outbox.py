@@ -110,6 +110,7 @@ class Outbox:
         return used | set(permitted[:LISTED])
 
     def _file(self, user: User, place: Place) -> File | None:
+        self._writing.in_hand.write_down(user.id)
         if place.path:
             return self._rows.shown(user.id, place.who, place.path)
         if place.who:  # `outbox/report@2026.csv` looks like an address; whether it is one, the registry knows

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from fxsftp import seal
 from fxsftp.domain import lifecycle, places
@@ -30,16 +30,16 @@ from fxsftp.errors import (
     TooManyFiles,
 )
 from fxsftp.exchange.bodies import Bodies
-from fxsftp.exchange.drafts import MODE_MASK, Draft, Litter, is_untouched, rows_of
+from fxsftp.exchange.drafts import FILE_MODE, MODE_MASK, Draft, Litter, is_untouched, rows_of
 from fxsftp.exchange.drops import Drops
 from fxsftp.exchange.holdings import Holdings
+from fxsftp.exchange.in_hand import InHand
 from fxsftp.workers import name_of
 
 log = logging.getLogger("fxsftp.exchange")
 
 STEAL_AFTER = 10.0  # seconds without a write after which a reconnected client may take over its own draft
 PUT_AWAY = 30.0  # seconds that a client who reconnects waits for what its last session had open to be put away
-FILE_MODE = 0o644
 LOOK = 0.02  # seconds between two looks whether another process has let go
 PUTTING_AWAY = "puts away"  # the session that what a dead process had open is signed with meanwhile
 
@@ -56,6 +56,7 @@ class Writing:
         self._bodies = bodies
         self._drops = drops
         self._crowd = seal.Crowd(self._policy.ahead_total)
+        self.in_hand = InHand(holdings, bodies, drops, self.draft_of, self._row_of)
 
     # ---- OPEN
 
@@ -78,6 +79,9 @@ class Writing:
         """
         who, path = self._as_file(user, place)
         places.may_be_written(path)
+        if create and not exclusive and (small := self.in_hand.open(user, who, path, wishes, session, now)):
+            return small
+        self.in_hand.write_down(user.id)
         if self._rows.folder(user.id, who, path):
             raise IsAFolder(place.name)
         existing = self._rows.shown(user.id, who, path)
@@ -96,7 +100,8 @@ class Writing:
         keeps = existing is not None and not truncate
         beat = None if keeps else self._workers.ticks()
         writer = self._workers.signed(session)
-        file, file_key = self._new_row(user, who, path, recipient, subject, existing, wishes, writer, beat, now)
+        file_key = seal.new_file_key()
+        file = self._new_row(user, who, path, recipient, subject, existing, wishes, writer, beat, now, file_key)
         try:
             # Only now: the new row keeps the drop from leaving while the older one is taken up.
             base, refusal = self._base(file, now) if keeps else (None, None)
@@ -121,9 +126,17 @@ class Writing:
         return draft
 
     def draft_of(
-        self, file: File, file_key: bytes, *, stored: Sequence[seal.Stored] = (), allowance: int, quota: int, now: float
+        self,
+        file: File,
+        file_key: bytes,
+        *,
+        stored: Sequence[seal.Stored] = (),
+        allowance: int,
+        quota: int,
+        now: float,
+        add_row: Callable[[Draft], File] | None = None,
     ) -> Draft:
-        """Write a row that is there already and this session's own: nothing is left for the first WRITE to decide."""
+        """Write a row that is there already and this session's own, or one to come: nothing is left to be decided."""
         draft = Draft(
             self._holdings,
             file,
@@ -137,8 +150,10 @@ class Writing:
             allowance=allowance,
             quota=quota,
             now=now,
+            add_row=add_row,
         )
-        self._drops.writers[file.id] = draft
+        if draft.has_row:
+            self._drops.writers[file.id] = draft
         return draft
 
     def _as_file(self, user: User, place: Place) -> tuple[str, str]:
@@ -160,8 +175,8 @@ class Writing:
         writer: str,
         beat: float | None,
         now: float,
-    ) -> tuple[File, bytes]:
-        file_key = seal.new_file_key()
+        file_key: bytes,
+    ) -> File:
         rows = self._rows
         before = self._drops.find_for(user, who, path, existing)
         drop_id = before.id if before else self._drops.new_id()
@@ -202,7 +217,20 @@ class Writing:
             self._drops.changed(drop_id, now)
             file = rows.file(file_id)
         assert file is not None
-        return file, file_key
+        return file
+
+    def _row_of(self, user: User, draft: Draft) -> File:
+        """The row of what was in hand."""
+        file = draft.file
+        recipient, subject = self._drops.destination(user, file.who, file.path)
+        existing = self._rows.shown(user.id, file.who, file.path)
+        wishes = Wishes(size=file.announced, mtime=file.mtime, mode=file.mode)
+        row = self._new_row(
+            user, file.who, file.path, recipient, subject, existing, wishes, draft.session, self._workers.ticks(),
+            draft.opened, draft.fresh_key,
+        )  # fmt: skip
+        self._drops.writers[row.id] = draft
+        return row
 
     def _open_litter(self, user: User, who: str, path: str, existing: File | None, now: float) -> Litter:
         with self._registry.atomic(durable=False):
@@ -383,6 +411,13 @@ class Writing:
             self.lose_draft(draft, now)
             raise
         try:
+            if self.in_hand.close(draft, sealed, self._state_of(draft), now):
+                return
+            draft.write_down()
+        except BaseException:
+            self.lose_draft(draft, now)
+            raise
+        try:
             with self._registry.atomic():
                 self._complete(draft, sealed, now)  # the moment of truth: only after this does the client hear OK
         except NotYours:
@@ -390,6 +425,12 @@ class Writing:
             raise
         self._drops.writers.pop(draft.file.id, None)
         draft.erase_blobs()
+
+    @staticmethod
+    def _state_of(draft: Draft) -> FileState:
+        """Of what was closed."""
+        event = "doubt" if draft.looks_cut else "close"
+        return lifecycle.after(lifecycle.FILES, FileState.DRAFT, event, draft.file.name)
 
     def _complete(self, draft: Draft, sealed: seal.Sealed, now: float) -> None:
         rows = self._rows
@@ -402,10 +443,9 @@ class Writing:
             # Who still writes there may yet be the last to close.
             if other.id != file.id and not self._drops.is_being_written(other):
                 self._drops.forget_or_hide(other, now)
-        state = lifecycle.after(lifecycle.FILES, FileState.DRAFT, "doubt" if draft.looks_cut else "close", file.name)
         rows.change_file(
             file.id,
-            state=state,
+            state=self._state_of(draft),
             waits=int(self._policy.is_partial(file.path)),
             size=sealed.size,
             announced=draft.announced,
@@ -446,6 +486,8 @@ class Writing:
         if not draft.is_touched:
             draft.abandon()
             self._give_up(draft.file, now)
+            return
+        if self.in_hand.lose(draft):
             return
         try:
             self._put_away(draft, now)
@@ -514,6 +556,7 @@ class Writing:
 
         What other processes ask for, and is still, is put away for them.
         """
+        self.in_hand.beat(now)
         for file in self._rows.wanted():
             if file.writer and self._is_ours(file.writer):
                 self._answer(file, now)

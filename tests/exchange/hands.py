@@ -182,6 +182,7 @@ def another_process(house: House) -> Exchange:
 
 def killed(house: House) -> Exchange:
     """As after kill -9: what the first process had in memory is gone, and a new one begins."""
+    house.exchange.writing.in_hand.settle_chores()
     for draft in list(house.exchange.outbox._drops.writers.values()):
         draft.settle_chores()  # a moment passes: rows that were on their way have arrived
     house.exchange._holdings.workers.end()

@@ -87,6 +87,24 @@ class Drops:
         )
         return _shipment(row) if row else None
 
+    def joined_at(self, sender_id: int, who: str, path: str) -> tuple[Shipment, bool] | None:
+        """The drop that a new file at this path of a folder would join, and whether a file of it `waits`.
+
+        None unless the folders that it lies in are there, and nothing stands in its way.
+        """
+        folder, parent = path.partition("/")[0], path.rpartition("/")[0]
+        row = self._db.row(
+            "SELECT *, EXISTS (SELECT 1 FROM files WHERE shipment_id = shipments.id AND waits = 1) AS is_waiting"
+            " FROM shipments WHERE sender_id = ? AND who = ? AND folder = ?"
+            " AND state IN ('dropping', 'settling', 'held')"
+            " AND EXISTS (SELECT 1 FROM folders WHERE owner_id = ? AND who = ? AND path = ?)"
+            " AND NOT EXISTS (SELECT 1 FROM folders WHERE owner_id = ? AND who = ? AND path = ?)"
+            " AND NOT EXISTS (SELECT 1 FROM files WHERE owner_id = ? AND who = ? AND path = ? AND shown = 1)"
+            " ORDER BY made DESC LIMIT 1",
+            (sender_id, who, folder, sender_id, who, parent, sender_id, who, path, sender_id, who, path),
+        )
+        return (_shipment(row), bool(row["is_waiting"])) if row else None
+
     def in_states(self, *states: ShipmentState) -> list[Shipment]:
         """Oldest first."""
         marks = ", ".join("?" for _ in states)
@@ -269,6 +287,18 @@ class Drops:
                 ),
             )
         )
+
+    def add_small(self, file: File, key: bytes, small: bytes, *, waits: bool) -> None:
+        """The row of a new file whose body rides in it."""
+        self._db.execute(
+            "INSERT INTO files (shipment_id, owner_id, who, path, state, announced, size, mtime, mode, sha256,"
+            " connected, made, progress, waits, key, small, body)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                file.shipment_id, file.owner_id, file.who, file.path, file.state, file.announced, file.size, file.mtime,
+                file.mode, file.sha256, file.connected, file.progress, file.progress, waits, key, small, len(small),
+            ),
+        )  # fmt: skip
 
     def file(self, file_id: int) -> File | None:
         """By its id."""

@@ -1,0 +1,178 @@
+"""In hand: new small files of a folder that is being filled, which get no row before their CLOSE.
+
+Thousands of small files make most of what a small file costs: here it is one look at its OPEN, and at its CLOSE one
+transaction.  Nobody can tell the difference.  Who looks at an outbox first has all that its owner has in hand written
+down; what stays open for a moment, or grows, is written down as well; and no dispatcher, in whatever process, can find
+its drop settled before that.  A session that is lost loses what it has in hand, as it would lose what was not flushed.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import Protocol
+
+from fxsftp import seal
+from fxsftp.domain.lifecycle import FileState, ShipmentState
+from fxsftp.domain.model import File, Shipment, User, Wishes
+from fxsftp.errors import FxError, NoSuchPlace
+from fxsftp.exchange.bodies import Bodies
+from fxsftp.exchange.drafts import FILE_MODE, MODE_MASK, NO_ROW, Draft
+from fxsftp.exchange.drops import Drops
+from fxsftp.exchange.holdings import Holdings
+
+MOMENT = 1.0  # seconds after which what is still open gets its row
+UNSEEN = 5.0  # seconds in which every process has said its `beat`, and so written down what it had in hand
+REMEMBERED = 1024  # drops whose files were counted
+
+Place = tuple[int, str, str]  # owner, recipient, path
+
+
+class DraftOf(Protocol):
+    """Begins a draft of a file: Writing's."""
+
+    def __call__(
+        self, file: File, file_key: bytes, *, allowance: int, quota: int, now: float, add_row: Callable[[Draft], File]
+    ) -> Draft: ...
+
+
+class InHand:
+    """What this process has in hand, by place.  `add_row(user, draft)` gives one the row that an OPEN makes."""
+
+    def __init__(
+        self,
+        holdings: Holdings,
+        bodies: Bodies,
+        drops: Drops,
+        draft_of: DraftOf,
+        add_row: Callable[[User, Draft], File],
+    ) -> None:
+        self._holdings = holdings
+        self._registry = holdings.registry
+        self._rows = holdings.registry.drops
+        self._policy = holdings.policy
+        self._bodies = bodies
+        self._drops = drops
+        self._draft_of = draft_of
+        self._add_row = add_row
+        self._drafts: dict[Place, Draft] = {}
+        self._counts: OrderedDict[str, tuple[int, int]] = OrderedDict()  # by drop: its revision, and its files then
+
+    # ---- OPEN
+
+    def open(self, user: User, who: str, path: str, wishes: Wishes, session: str, now: float) -> Draft | None:
+        """A draft without a row, where a new file joins a drop that is being filled; None where that is not so."""
+        size = wishes.size or 0
+        if "/" not in path or not who or size > seal.CHUNK or self._policy.is_litter(path):
+            return None
+        found = self._rows.joined_at(user.id, who, path)
+        if found is None or not self._is_being_filled(found[0], now):
+            return None
+        self._drops.recipient(user, who)
+        used, quota = self._drops.usage_lately(user, now)
+        if used + size > quota:
+            return None
+        writer = self._holdings.workers.signed(session)
+        file = File(
+            NO_ROW, found[0].id, user.id, who, path, FileState.DRAFT, shown=True, announced=wishes.size, size=0,
+            mtime=now if wishes.mtime is None else wishes.mtime,
+            mode=(FILE_MODE if wishes.mode is None else wishes.mode) & MODE_MASK,
+            sha256=None, writer=writer, progress=now, connected=writer, blob=None, start=0, body=0, in_row=False,
+            beat=None,
+        )  # fmt: skip
+
+        def add_row(draft: Draft) -> File:
+            return self._write_down(user, draft)
+
+        draft = self._draft_of(file, seal.new_file_key(), allowance=quota - used, quota=quota, now=now, add_row=add_row)
+        is_alone = self._drafts.setdefault(_place(file), draft) is draft
+        return draft if is_alone else None
+
+    def _is_being_filled(self, drop: Shipment, now: float) -> bool:
+        quiet = min(self._policy.settle_loose, self._policy.settle_folder)
+        is_open = drop.state in (ShipmentState.DROPPING, ShipmentState.SETTLING) and not drop.is_composing
+        return is_open and now + UNSEEN <= drop.progress + quiet
+
+    # ---- who looks
+
+    def write_down(self, user_id: int) -> None:
+        """Whatever this user has in hand gets its row, because somebody is about to look.  Not within a transaction."""
+        if self._drafts:
+            self._write_down_all([draft for place, draft in list(self._drafts.items()) if place[0] == user_id])
+
+    def beat(self, now: float) -> None:
+        """So does what has been in hand for a moment."""
+        if self._drafts:
+            self._write_down_all([draft for draft in list(self._drafts.values()) if draft.opened + MOMENT <= now])
+
+    @staticmethod
+    def _write_down_all(drafts: list[Draft]) -> None:
+        for draft in drafts:
+            with suppress(FxError):  # its own WRITE or CLOSE will say so
+                draft.write_down()
+
+    def _write_down(self, user: User, draft: Draft) -> File:
+        before = self._rows.find(draft.file.shipment_id)
+        if before and before.state is ShipmentState.RECALLED:
+            raise NoSuchPlace(draft.file.name)
+        file = self._add_row(user, draft)
+        self._drafts.pop(_place(file), None)
+        return file
+
+    # ---- CLOSE
+
+    def close(self, draft: Draft, sealed: seal.Sealed, state: FileState, now: float) -> bool:
+        """All of a small file in one transaction, the moment of truth; False when it has a row or needs one first."""
+        place, drop_id, small = _place(draft.file), draft.file.shipment_id, sealed.small
+        with draft.turn:
+            if draft.has_row or small is None:
+                return False
+            key = seal.wrap_under(self._bodies.drop_key(drop_id), draft.fresh_key)
+            file = replace(
+                draft.file, state=state, size=sealed.size, announced=draft.announced, sha256=sealed.sha256,
+                mtime=draft.file.mtime if draft.mtime is None else draft.mtime, mode=draft.mode, progress=now,
+            )  # fmt: skip
+            with self._registry.atomic():
+                found = self._rows.joined_at(*place)
+                if found is None or found[0].id != drop_id or not self._is_being_filled(found[0], now):
+                    return False  # it left or was held meanwhile, or somebody put something else there
+                drop, waits = found
+                count = self._count(drop)
+                if count >= self._policy.max_files:
+                    return False
+                self._rows.add_small(file, key, small, waits=self._policy.is_partial(file.path))
+                self._drops.joined(drop, now, waits=waits or self._policy.is_partial(file.path))
+            draft.forgo_row()
+        self._drafts.pop(place, None)
+        self._counts[drop_id] = drop.revision + 1, count + 1
+        self._drops.has_grown(file)
+        return True
+
+    def _count(self, drop: Shipment) -> int:
+        """How many files it has.  Whoever adds one moves its revision on."""
+        revision, count = self._counts.get(drop.id, (0, 0))
+        if revision != drop.revision:
+            count = self._rows.tally(drop.id)[0]
+            while len(self._counts) >= REMEMBERED:
+                self._counts.popitem(last=False)
+        return count
+
+    # ---- a session that is gone
+
+    def lose(self, draft: Draft) -> bool:
+        """Nothing stays of what has no row, and flushed nothing; answers whether it was so."""
+        if not draft.drop_from_hand():
+            return False
+        self._drafts.pop(_place(draft.file), None)
+        return True
+
+    def settle_chores(self) -> None:
+        """Wait for the rows that are on their way."""
+        for draft in list(self._drafts.values()):
+            draft.settle_chores()
+
+
+def _place(file: File) -> Place:
+    return file.owner_id, file.who, file.path
