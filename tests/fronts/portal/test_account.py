@@ -62,7 +62,8 @@ def test_times_that_are_none_are_refused_with_the_reason(visitor: Visitor, field
 
 
 def test_a_new_password_needs_the_old_and_ends_every_other_visit(gate: Gate, visitor: Visitor, ann: User) -> None:
-    other = gate.logged_in(ann)
+    gate.house.exchange.people.set_password(ANN, PASSWORD, gate.house.clock())
+    visitor, other = gate.logged_in(ann), gate.logged_in(ann)
     visitor.get("/account")
     new = "seven small lanterns"
     page = visitor.submit("/account/password", old="not it at all", password=new, again=new)

@@ -15,7 +15,6 @@ from tests.house import KARI, START, House
 @pytest.fixture
 def house(house: House) -> House:
     house.kari()
-    house.exchange.people.set_password(KARI, PASSWORD, START)
     return house
 
 
@@ -146,6 +145,7 @@ def test_with_a_certificate_of_its_own_cookies_are_for_this_host_and_https_only(
     certificate, authority = write_certificate(tmp_path)
     trust = ssl.create_default_context()
     authority.configure_trust(trust)
+    house.exchange.people.set_password(KARI, PASSWORD, START)
     with Gate(house, certificate=certificate) as gate:
         visitor = gate.visitor(verify=trust)
         answer = visitor.client.get("/log-in")
