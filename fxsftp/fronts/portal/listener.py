@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -134,6 +135,7 @@ class _Bounded(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
+        cast("_Line", self.transport).lost()
         super().connection_lost(exc)
 
     def _wait(self, seconds: float) -> None:
@@ -149,6 +151,8 @@ class _Bounded(HttpToolsProtocol):
 class _Line:
     """A transport that is gone a while after its close: asyncio's waits until the other end has taken all."""
 
+    _end: asyncio.TimerHandle | None = None
+
     def __init__(self, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport) -> None:
         self._loop = loop
         self._transport = transport
@@ -161,7 +165,17 @@ class _Line:
     def close(self) -> None:
         if not self._transport.is_closing():
             self._transport.close()
-            self._loop.call_later(LINGER, self._transport.abort)
+            self._end = self._loop.call_later(LINGER, self._cut)
+
+    def _cut(self) -> None:
+        # Without this the kernel would go on offering what is left, to somebody who takes none of it.
+        self.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._transport.abort()
+
+    def lost(self) -> None:
+        """The line is no more."""
+        if self._end:
+            self._end.cancel()
 
 
 class _Server(uvicorn.Server):
