@@ -1,7 +1,8 @@
 """Wiring: which stores, keys and fronts make up which process.  Nobody imports this but the command itself.
 
     fxsftp serve                    supervises sftp, courier and sweep, and the portal if it has a public_url
-    fxsftp serve --only sftp        what its systemd unit runs: has the house key and the vault; can't read codes
+    fxsftp serve --only sftp        what its systemd unit runs: has the house key and the vault; can't read codes;
+                                    supervises its workers, where it has several
     fxsftp serve --only courier     has the courier key and goes out; reaches neither the vault nor the house key
     fxsftp serve --only portal      has what sftp has, since it seals and unseals as that does; does not go out either
     fxsftp serve --only sweep       erases what has ended, then exits
@@ -19,7 +20,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
@@ -27,7 +28,7 @@ from typing import Any
 
 import uvloop
 
-from fxsftp import readiness, seal, shipped
+from fxsftp import readiness, seal, shipped, supervisor
 from fxsftp.bell import Bell
 from fxsftp.clock import SteadyClock, boot
 from fxsftp.courier import Courier, Crew, hire
@@ -35,7 +36,7 @@ from fxsftp.domain.model import LockKind
 from fxsftp.domain.policy import Policy
 from fxsftp.errors import BadSettings, ClockDoubt, FxError, HookUnusable
 from fxsftp.exchange import Exchange, Holdings, Keyring
-from fxsftp.fronts.desk import Desk
+from fxsftp.fronts.desk import SLOW, Desk
 from fxsftp.fronts.portal import listener as http
 from fxsftp.fronts.portal import routes
 from fxsftp.fronts.portal.call import SftpTerms
@@ -49,16 +50,16 @@ from fxsftp.settings import Settings, load
 from fxsftp.store.registry import Registry
 from fxsftp.store.secrets import Secrets
 from fxsftp.store.vault.local import LocalVault
+from fxsftp.supervisor import Child, Shared, Supervisor
 from fxsftp.templates import Institution, Templates
-from fxsftp.workers import Workers
+from fxsftp.workers import Turn, Workers
 
 log = logging.getLogger("fxsftp")
 
 STEP = 1.0  # seconds between two looks at what has settled; settling takes 30 at the least
 BEAT = 60.0  # seconds between heartbeats
-GROWING = 2.0  # seconds; after ten without a word, who comes back may take over an upload
+GROWING = 1.0  # seconds; after ten without a word, who comes back may take over an upload
 SWEEP = 600.0  # seconds between sweeps where no timer starts them
-RESTART = 1.0  # seconds before a process that died is started again; doubled each time, up to a minute
 FRONTS = ("sftp", "portal")  # who seals and unseals for those who have logged in
 WITHOUT_VAULT = ("courier", "bounce")  # who goes out, and who hears what strangers say
 DEMO = "This exchange is a demonstration: its codes lie on its disk in clear. Send nothing that must stay secret."
@@ -80,8 +81,10 @@ def _load(path: Path | None) -> Settings:
 # ---- one exchange ------------------------------------------------------------------------------------
 
 
-def open_exchange(settings: Settings, *, role: str = "admin", running: bytes | None = None) -> Exchange:
-    """The exchange with just the stores and keys that this process is to have.
+def open_exchange(
+    settings: Settings, *, role: str = "admin", running: bytes | None = None, workers: int = 1
+) -> Exchange:
+    """The exchange with just the stores and keys that this process is to have, one of so many of its kind.
 
     Raises BadSettings or UnsafeFile when a key is missing or lies open, NewerStore for a registry of a newer version.
     """
@@ -99,7 +102,7 @@ def open_exchange(settings: Settings, *, role: str = "admin", running: bytes | N
         secrets=Secrets(settings.secrets),
         vault=LocalVault(settings.vault) if role not in WITHOUT_VAULT else None,
         keys=keys,
-        policy=policy_of(settings),
+        policy=policy_of(settings, workers),
         ring=Bell(settings.bell).ring,
         workers=Workers(settings.workers),
     )
@@ -118,14 +121,15 @@ def _courier_lock(settings: Settings, role: str) -> seal.X25519Lock | None:
         return None
 
 
-def policy_of(settings: Settings) -> Policy:
-    """The rules that the settings make; both call them by the same names."""
+def policy_of(settings: Settings, workers: int = 1) -> Policy:
+    """The rules that the settings make; both call them by the same names.  Memory is divided among the workers."""
     said = settings.exchange.model_dump() | settings.policy.model_dump() | settings.notify.model_dump()
     said |= {"scan": settings.scan.hooks, "portal": settings.portal.public_url}
     said |= {"invitation": settings.portal.invitation, "password_link": settings.portal.password_link}
     said |= {"visit_idle": settings.portal.idle, "visit_longest": settings.portal.longest}
     locks = ("partner_delivery", "member_delivery", "minimum_lock", "key_fallback")
     said |= {name: LockKind(said[name]) for name in locks}
+    said["ahead_total"] = max(said["ahead"], said["ahead_total"] // workers)
     return Policy(**{field.name: said[field.name] for field in fields(Policy)})
 
 
@@ -201,14 +205,16 @@ def _write(path: Path, text: str, mode: int) -> None:
 def serve(settings: Settings, only: str | None) -> int:
     """Serve until SIGTERM or SIGINT; answers the exit status."""
     _log_as(settings)
-    if only is None:
-        open_exchange(settings).close()  # what is wrong with the stores is said once, and not by each process
-        return uvloop.run(_Supervisor(settings).run())
     if only == "sweep":
         return _sweep_once(settings)
-    running, is_supervised = _from_supervisor()
-    role: Callable[[Settings, asyncio.Event, bytes | None], Coroutine[Any, Any, None]] = _ROLES[only]
-    return uvloop.run(_until_told(lambda stop: role(settings, stop, running), is_supervised))
+    above = supervisor.above(os.environ)
+    workers = settings.sftp.processes
+    if only is None or (only == "sftp" and above is None and workers > 1):
+        open_exchange(settings).close()  # what is wrong with the stores is said once, and not by each process
+        return uvloop.run(_supervise(settings, only, workers))
+    shared = above or Shared(seal.random_bytes(32), SteadyClock().start)
+    role: Callable[[Settings, asyncio.Event, Shared], Coroutine[Any, Any, None]] = _ROLES[only]
+    return uvloop.run(_until_told(lambda stop: role(settings, stop, shared), above is not None))
 
 
 async def _until_told(role: Callable[[asyncio.Event], Awaitable[None]], is_supervised: bool) -> int:
@@ -216,36 +222,44 @@ async def _until_told(role: Callable[[asyncio.Event], Awaitable[None]], is_super
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
-    if is_supervised:  # the supervisor's end of this pipe closes with it, however it dies
-        loop.add_reader(sys.stdin.fileno(), stop.set)
+    if is_supervised:
+        supervisor.stop_with_it(stop.set)
     await role(stop)
     return 0
 
 
-async def _serve_sftp(settings: Settings, stop: asyncio.Event, running: bytes | None) -> None:
-    exchange = open_exchange(settings, role="sftp", running=running)
+def _say_ready() -> None:
+    """To whoever has started this process."""
+    if os.environ.get(supervisor.SUPERVISED):
+        supervisor.tell_ready()
+    else:
+        readiness.tell_systemd("READY=1", os.environ)
+
+
+async def _serve_sftp(settings: Settings, stop: asyncio.Event, shared: Shared) -> None:
+    exchange = open_exchange(settings, role="sftp", running=shared.running, workers=shared.workers)
     exchange.writing.begin()
-    desk = Desk(exchange, SteadyClock())
+    desk = Desk(exchange, SteadyClock(shared.clock), slow=SLOW if shared.workers == 1 else 1)
     listener = await listen(
         desk,
         templates_of(settings),
-        terms_of(settings),
+        terms_of(settings, shared.workers),
         host_keys=[hostkeys.read(settings.credential(name)) for name in settings.keys.host_keys],
         host=settings.sftp.listen,
-        port=settings.sftp.port,
+        port=shared.port or settings.sftp.port,
+        is_shared=shared.workers > 1,
     )
-    chores = [asyncio.create_task(dispatching(desk)), asyncio.create_task(_beating(desk))]
-    if settings.scan.hooks:
-        chores.append(asyncio.create_task(_scanners(settings, desk).run()))
+    growing = asyncio.create_task(_saying_what_grows(desk))
+    deciding = asyncio.create_task(_deciding(settings, desk))
     _is_there_to_stay()
     log.info("sftp listens on port %d", listener.port)
-    readiness.tell_systemd("READY=1", os.environ)
+    _say_ready()
     await stop.wait()
     readiness.tell_systemd("STOPPING=1", os.environ)
-    for chore in chores:
-        chore.cancel()
-    await asyncio.gather(*chores, return_exceptions=True)
+    deciding.cancel()
+    await asyncio.gather(deciding, return_exceptions=True)
     await listener.drain(settings.sftp.drain)
+    growing.cancel()
     await desk.close()
     exchange.close()
 
@@ -256,8 +270,8 @@ def _is_there_to_stay() -> None:
     gc.freeze()
 
 
-def terms_of(settings: Settings) -> Terms:
-    """On which terms guests are served."""
+def terms_of(settings: Settings, workers: int = 1) -> Terms:
+    """On which terms guests are served by one of so many.  Who comes to which of them is left to chance."""
     return Terms(
         login_seconds=settings.sftp.login_time,
         tries=settings.sftp.login_tries,
@@ -270,6 +284,23 @@ def terms_of(settings: Settings) -> Terms:
         algorithms=algorithms.CHOICES[settings.sftp.algorithms],
         banner=DEMO if settings.exchange.demo else "",
     )
+
+
+async def _deciding(settings: Settings, desk: Desk) -> None:
+    """Decide for all processes that serve this exchange, as soon as no other does; also after one that has died."""
+    turn = Turn(settings.dispatcher)
+    while not turn.take():  # noqa: ASYNC110  # it is another process's to let go
+        await asyncio.sleep(STEP)
+    chores = [asyncio.create_task(dispatching(desk)), asyncio.create_task(_beating(desk))]
+    if settings.scan.hooks:
+        chores.append(asyncio.create_task(_scanners(settings, desk).run()))
+    try:
+        await asyncio.wait(chores)
+    finally:
+        for chore in chores:
+            chore.cancel()
+        await asyncio.gather(*chores, return_exceptions=True)
+        turn.let_go()
 
 
 async def dispatching(desk: Desk, every: float = STEP) -> None:
@@ -301,8 +332,8 @@ async def _beating(desk: Desk) -> None:
         await asyncio.sleep(BEAT)
 
 
-async def _serve_courier(settings: Settings, stop: asyncio.Event, running: bytes | None) -> None:
-    exchange = open_exchange(settings, role="courier", running=running)
+async def _serve_courier(settings: Settings, stop: asyncio.Event, shared: Shared) -> None:
+    exchange = open_exchange(settings, role="courier", running=shared.running)
     courier = Courier(
         exchange.carriage,
         _crews(settings, _is_strict()),
@@ -314,7 +345,7 @@ async def _serve_courier(settings: Settings, stop: asyncio.Event, running: bytes
         within=settings.notify.answer_within,
     )
     work = asyncio.create_task(courier.run())
-    readiness.tell_systemd("READY=1", os.environ)
+    _say_ready()
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait([work, stopping], return_when=asyncio.FIRST_COMPLETED)
     readiness.tell_systemd("STOPPING=1", os.environ)
@@ -347,18 +378,19 @@ def _crews(settings: Settings, strict: bool) -> dict[str, Crew]:
     return found
 
 
-async def _serve_portal(settings: Settings, stop: asyncio.Event, running: bytes | None) -> None:
+async def _serve_portal(settings: Settings, stop: asyncio.Event, shared: Shared) -> None:
     if not settings.portal.public_url:
         raise BadSettings("portal.public_url is not set, so nobody could find the portal")
     statics = Statics(shipped.folder("config") / "static")
     terms = portal_terms(settings, statics.prefix)
-    exchange = open_exchange(settings, role="portal", running=running)
-    desk = Desk(exchange, SteadyClock())
+    exchange = open_exchange(settings, role="portal", running=shared.running)
+    exchange.writing.begin()
+    desk = Desk(exchange, SteadyClock(shared.clock))
     app = routes.portal(desk, templates_of(settings), terms, statics)
     listener = http.listen(app, settings.portal.listen, settings.portal.port, _certificate(settings))
     growing = asyncio.create_task(_saying_what_grows(desk))
     log.info("portal listens on port %d", listener.port)
-    readiness.tell_systemd("READY=1", os.environ)
+    _say_ready()
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait([stopping, listener.ended], return_when=asyncio.FIRST_COMPLETED)
     readiness.tell_systemd("STOPPING=1", os.environ)
@@ -370,7 +402,7 @@ async def _serve_portal(settings: Settings, stop: asyncio.Event, running: bytes 
 
 
 async def _saying_what_grows(desk: Desk) -> None:
-    """What the dispatcher says of its own service's drafts, for those of the portal: nobody takes them for left."""
+    """That this process's drafts grow, so that nobody takes them for left; and what others ask for, if it is still."""
     while True:
         with suppress(FxError):
             await desk.ask(desk.exchange.writing.beat, desk.now())
@@ -443,77 +475,37 @@ def _roles(settings: Settings) -> list[str]:
     return [only for only in _ROLES if only != "portal" or settings.portal.public_url]
 
 
-class _Supervisor:
-    """One process per front and the courier; one that dies is replaced, one that can't begin ends all."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._running = seal.random_bytes(32)  # only ever in these processes' memory
-        self._stop = asyncio.Event()
-        self._status = 0
-
-    async def run(self) -> int:
-        loop = asyncio.get_running_loop()
-        for name in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(name, self._stop.set)
-        async with asyncio.TaskGroup() as tasks:
-            for only in _roles(self._settings):
-                tasks.create_task(self._keep(only))
-            tasks.create_task(self._sweeping())
-        return self._status
-
-    async def _keep(self, only: str) -> None:
-        wait = RESTART
-        while not self._stop.is_set():
-            began = time.monotonic()
-            status = await self._one(only)
-            if self._stop.is_set():
-                return
-            if time.monotonic() - began > 60:
-                wait = RESTART
-            elif status in (1, 2):  # it has said why; trying again would say the same
-                self._status = status
-                self._stop.set()
-                return
-            log.error("%s ended with status %d; it is started again in %.0f s", only, status, wait)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), wait)
-            wait = min(60.0, wait * 2)
-
-    async def _one(self, only: str) -> int:
-        process = await asyncio.create_subprocess_exec(
-            *self._command(only), stdin=asyncio.subprocess.PIPE, env=os.environ | {"FXSFTP_SUPERVISED": "1"}
-        )
-        assert process.stdin is not None
-        process.stdin.write(self._running)
-        ended, told = asyncio.create_task(process.wait()), asyncio.create_task(self._stop.wait())
-        await asyncio.wait([ended, told], return_when=asyncio.FIRST_COMPLETED)
-        told.cancel()
-        if not ended.done():
-            process.terminate()
-            try:
-                await asyncio.wait_for(asyncio.shield(ended), self._settings.sftp.drain + 10)
-            except TimeoutError:
-                process.kill()
-        return await ended
-
-    async def _sweeping(self) -> None:
-        while not self._stop.is_set():
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), SWEEP)
-                return
-            process = await asyncio.create_subprocess_exec(*self._command("sweep"), stdin=asyncio.subprocess.DEVNULL)
-            await process.wait()
-
-    def _command(self, only: str) -> list[str]:
-        command = [sys.executable, "-m", "fxsftp", "serve", "--only", only]
-        return command + (["--settings", str(self._settings.file)] if self._settings.file else [])
+async def _supervise(settings: Settings, only: str | None, workers: int) -> int:
+    """All roles and the sweep, or the workers of one role."""
+    # Held, and not only looked for: while a worker is replaced, the port stays this exchange's.
+    held, port = supervisor.hold_port(settings.sftp.listen, settings.sftp.port) if workers > 1 else ((), 0)
+    shared = Shared(seal.random_bytes(32), SteadyClock().start, workers, port)
+    roles = [only] if only else _roles(settings)
+    children = [child for role in roles for child in _children(settings, role, workers)]
+    try:
+        return await Supervisor(
+            children,
+            shared,
+            drain=settings.sftp.drain,
+            ready=_say_ready,
+            errand=None if only else (Child("sweep", _command(settings, "sweep")), SWEEP),
+        ).run()
+    finally:
+        readiness.tell_systemd("STOPPING=1", os.environ)
+        for each in held:
+            each.close()
 
 
-def _from_supervisor() -> tuple[bytes | None, bool]:
-    if not os.environ.get("FXSFTP_SUPERVISED"):
-        return None, False
-    return os.read(sys.stdin.fileno(), 32), True
+def _children(settings: Settings, role: str, workers: int) -> Sequence[Child]:
+    command = _command(settings, role)
+    if role != "sftp" or workers == 1:
+        return [Child(role, command)]
+    return [Child(f"{role} {number}", command) for number in range(1, workers + 1)]
+
+
+def _command(settings: Settings, only: str) -> Sequence[str]:
+    command = [sys.executable, "-m", "fxsftp", "serve", "--only", only]
+    return command + (["--settings", str(settings.file)] if settings.file else [])
 
 
 def _log_as(settings: Settings) -> None:

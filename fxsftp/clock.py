@@ -11,13 +11,16 @@ from pathlib import Path
 
 
 class SteadyClock:
-    """Seconds UTC since 1970, never going back while the process lives."""
+    """Seconds UTC since 1970, never going back while the process lives.
 
-    def __init__(self) -> None:
-        self._start = time.time() - time.monotonic()
+    Processes that give each other their `start` say the same time, whenever they began.
+    """
+
+    def __init__(self, start: float | None = None) -> None:
+        self.start = time.time() - time.monotonic() if start is None else start
 
     def __call__(self) -> float:
-        return self._start + time.monotonic()
+        return self.start + time.monotonic()
 
 
 def boot() -> tuple[float, str]:

@@ -211,6 +211,19 @@ class StoreFull(Unavailable):
     """The exchange's disk is full. What has arrived is kept; resume when the operator has made room."""
 
 
+# ---- who comes in ----------------------------------------------------------------------------------
+
+
+class TooManyOfYours(Forbidden):
+    """You have {0} connections here, and more are not served."""
+
+    temporary = True
+
+
+class HouseFull(Unavailable):
+    """The exchange has as many connections as it can serve. Try again in a moment."""
+
+
 # ---- packages that are being composed --------------------------------------------------------------
 
 

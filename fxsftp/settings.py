@@ -35,6 +35,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from fxsftp import errors
 
 USUAL = Path("/etc/fxsftp/fxsftp.toml")
+WORKERS_MOST = 8  # of `auto`: beyond that they wait for each other's rows
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
@@ -113,6 +114,13 @@ def _startups(value: object) -> object:
     return start, percent, full
 
 
+def _workers(value: object) -> object:
+    """A number, or 'auto'."""
+    if value in (0, "0"):
+        raise ValueError("write 'auto', or how many")
+    return 0 if value == "auto" else value
+
+
 def _zone(value: str) -> str:
     try:
         return ZoneInfo(value).key
@@ -152,6 +160,7 @@ Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 HookName = Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9-]*)?$")]
 Zone = Annotated[str, AfterValidator(_zone)]
 PublicUrl = Annotated[str, AfterValidator(_public_url)]
+Workers = Annotated[int, BeforeValidator(_workers), Field(ge=0, le=64)]  # 0: one for each core
 Networks = Annotated[tuple[Annotated[str, AfterValidator(_network)], ...], BeforeValidator(_several)]
 HookNames = Annotated[tuple[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")], ...], BeforeValidator(_several)]
 Delivery = Literal["code", "keys", "session"]
@@ -229,6 +238,7 @@ class Sftp(Section):
     listen: str = ""
     port: Port = 2222
     address: str = "sftp.example.org"
+    workers: Workers = Field(default="auto", validate_default=True)
     max_sessions: Count = 1000
     max_sessions_per_user: Count = 12
     max_startups: Startups = (30, 30, 100)
@@ -239,6 +249,11 @@ class Sftp(Section):
     idle: Seconds = 1800.0
     keepalive: Seconds = 60.0
     drain: Seconds = 20.0
+
+    @property
+    def processes(self) -> int:
+        """How many workers there are to be: one for each core that this process may use, and no more than pay."""
+        return self.workers or min(len(os.sched_getaffinity(0)), WORKERS_MOST)
 
 
 class Notify(Section):
@@ -352,6 +367,10 @@ class Settings(BaseSettings):
     @property
     def workers(self) -> Path:
         return self.state / "run" / "workers"
+
+    @property
+    def dispatcher(self) -> Path:
+        return self.state / "run" / "dispatcher"
 
     @property
     def hook_folders(self) -> tuple[Path, ...]:

@@ -23,6 +23,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "bell": ("fxsftp.bell",),
     "clock": ("fxsftp.clock",),
     "workers": ("fxsftp.workers",),
+    "supervisor": ("fxsftp.supervisor",),
     # the cellar
     "settings": ("fxsftp.settings",),
     "domain": ("fxsftp.domain", "fxsftp.domain.*"),
@@ -53,6 +54,7 @@ DOORS: dict[str, set[str]] = {
     "bell": set(),
     "clock": set(),
     "workers": set(),
+    "supervisor": set(),
     "settings": {"errors", "shipped"},
     "domain": {"errors"},
     "seal": {"errors", "domain"},
@@ -95,6 +97,7 @@ HOMES: dict[str, tuple[str, ...]] = {
         "fxsftp.carriers",
         "fxsftp.scanners",  # programs are started by carriers only; here is how one is shown a file
         "fxsftp.bell",
+        "fxsftp.supervisor",
         "fxsftp.app",
     ),
     "uvloop": ("fxsftp.app",),

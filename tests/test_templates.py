@@ -454,7 +454,7 @@ HEARD_ELSEWHERE = {
     "BadIdentity", "NoticeUnknown", "NoticeOver", "HookUnusable", "BadTemplate", "BadPacket", "BadHandle",
     "NotSupported", "CannotConnect", "LineBroken", "LoginRefused", "HostKeyUnknown", "HostKeyChanged", "NotOffered",
     "Refused", "BadAnswer", "UnsafeName", "SumMismatch", "ChangedMeanwhile", "NotSentYet", "CantRead", "CantWrite",
-    "NothingToSend", "BadProfile",
+    "NothingToSend", "BadProfile", "TooManyOfYours", "HouseFull",
 }  # fmt: skip
 
 

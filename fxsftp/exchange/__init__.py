@@ -16,6 +16,7 @@ from fxsftp.exchange.composing import Composing
 from fxsftp.exchange.confirmations import Confirmations
 from fxsftp.exchange.dispatch import Dispatch
 from fxsftp.exchange.drops import Drops
+from fxsftp.exchange.guests import Guests
 from fxsftp.exchange.holdings import Holdings, Keyring
 from fxsftp.exchange.inbox import Inbox
 from fxsftp.exchange.links import Links
@@ -57,6 +58,7 @@ class Exchange:
         self.totp = Totp(holdings, self.notices, lockout, name)
         self.confirmations = Confirmations(holdings, self.people, self.totp, tokens)
         self.visits = Visits(holdings)
+        self.guests = Guests(holdings)
         self.dispatch = Dispatch(holdings, bodies, drops, self.writing, self.notices)
         self.composing = Composing(holdings, bodies, drops, self.writing, self.people, self.dispatch)
         self.scanning = Scanning(holdings, bodies, self.dispatch)

@@ -39,12 +39,14 @@ class Desk:
     `exchange` is there for its verbs: `await desk.ask(desk.exchange.outbox.stat, user, place, desk.now())`.
     """
 
-    def __init__(self, exchange: Exchange, clock: Callable[[], float], *, threads: int = THREADS) -> None:
+    def __init__(
+        self, exchange: Exchange, clock: Callable[[], float], *, threads: int = THREADS, slow: int = SLOW
+    ) -> None:
         self.exchange = exchange
         self.now = clock
         sys.setswitchinterval(SWITCH)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="desk")
-        self._slow = asyncio.Semaphore(SLOW)
+        self._slow = asyncio.Semaphore(slow)
         self._steady = asyncio.Semaphore(STEADY)
         self._errands: set[asyncio.Task[None]] = set()
 

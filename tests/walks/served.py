@@ -39,7 +39,7 @@ class Served:
         self.process: subprocess.Popen[bytes] | None = None
         if not (folder / "fxsftp.toml").exists():
             app.found(folder, demo=True, sftp_port=self.port)
-        self.env = dict(os.environ)
+        self.env = dict(os.environ) | {"FXSFTP_SFTP__WORKERS": "1"}  # one process is enough to be killed
         for section, keys in {"exchange": QUICK, **(settings or {})}.items():
             for key, value in keys.items():
                 self.env[f"FXSFTP_{section.upper()}__{key.upper()}"] = str(value)

@@ -23,6 +23,8 @@ from typing import Generic, TypeVar
 BURST = 5  # strangers of a source that are answered at once; with 15 a second, rclone's 12 wait half a second
 WAITING_MOST = 400  # places in the lines: a socket each, so that a morning's rush behind one firewall is served
 
+RUSH = 12  # connections that a single client opens at once; rclone does
+
 _CHANCE = SystemRandom()
 
 Stranger = TypeVar("Stranger", bound=Hashable)
@@ -35,6 +37,13 @@ class Startups:
     start: int = 30
     rate: int = 30
     full: int = 100
+
+    def among(self, workers: int) -> Startups:
+        """For each of so many processes that share a door.  Chance may send all of a rush to one of them."""
+        if workers == 1:
+            return self
+        start = max(math.ceil(self.start / workers), min(self.start, RUSH))
+        return Startups(start, self.rate, max(math.ceil(self.full / workers), min(self.full, 2 * start)))
 
     def chance(self, strangers: int) -> float:
         """How likely one more is turned away while there are so many."""

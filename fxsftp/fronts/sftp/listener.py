@@ -69,13 +69,17 @@ async def listen(
     host: str = "",
     port: int = 0,
     sock: socket.socket | None = None,
+    is_shared: bool = False,
 ) -> Listener:
-    """Begin to serve SFTP.  `host_keys` are asyncssh keys or paths; a given `sock` stands for `host` and `port`."""
+    """Begin to serve SFTP.  `host_keys` are asyncssh keys or paths; a given `sock` stands for `host` and `port`.
+
+    A port that `is_shared` may be listened on by other processes of this user: each connection comes to one of them.
+    """
     terms = terms or Terms()
     # At INFO asyncssh writes commands in full, and someone will type a code there.
     logging.getLogger("asyncssh").setLevel(logging.WARNING)
     listener = Listener(desk, templates, terms)
-    where: dict[str, Any] = {"sock": sock} if sock else {"host": host, "port": port}
+    where: dict[str, Any] = {"sock": sock} if sock else {"host": host, "port": port, "reuse_port": is_shared or None}
     acceptor = await asyncssh.listen(
         **where,
         **terms.algorithms,
@@ -230,6 +234,8 @@ class Guest(asyncssh.SSHServer):
         self.peer = "?"  # the address they come from
         self.user: User | None = None
         self.proof = ""  # the key that was logged in with
+        self._name = secrets.token_hex(8)
+        self._coming_in: asyncio.Task[bool] | None = None
         self._here_since = asyncio.get_running_loop().time()
         self._proven: User | None = None
         self._second = Second(self._desk)
@@ -274,6 +280,8 @@ class Guest(asyncssh.SSHServer):
             log.warning("%s with %s refused: %s", self.peer, self._client, why)
         self._house.guests.discard(self)
         self._house.known(self)
+        if self._coming_in:
+            self._desk.see_to(self._go(self._coming_in))
 
     def _misfit(self, exc: Exception | None) -> str:
         # Looked for whatever the end was: a client may see it first, and be gone before we have said so.
@@ -402,15 +410,27 @@ class Guest(asyncssh.SSHServer):
             raise self._enough("Log in again.")  # should come to ask in another order than it does
         if self._house.is_draining:
             raise self._too_many(RESTARTED)
-        users = [guest.user.id for guest in self._house.guests if guest.user]
-        if users.count(user.id) >= self._terms.connections:
-            raise self._too_many(f"You have {self._terms.connections} connections here, and more are not served.")
-        if len(users) >= self._terms.all_connections:
-            raise self._too_many("The exchange has as many connections as it can serve. Try again in a moment.")
         self.user = user
         self._house.known(self)
-        self._desk.see_to(self._desk.ask(self._desk.exchange.people.came_in, user, self._desk.now()))
+        self._coming_in = asyncio.get_running_loop().create_task(self._come_in(user))
+
+    async def _come_in(self, user: User) -> bool:
+        """Whether there is room for one more, in whichever processes the others are served."""
+        of_user, in_all = self._house.terms.connections, self._house.terms.all_connections
+        try:
+            come_in = self._desk.exchange.guests.come_in
+            await self._desk.ask(come_in, user, self._name, of_user=of_user, in_all=in_all, now=self._desk.now())
+        except FxError as refusal:
+            self.user = None
+            refused = self._too_many(str(refusal))
+            self._conn.disconnect(refused.code, refused.reason)
+            return False
         log.info("%s logged in from %s with %s", user.email, self.peer, self._client)
+        return True
+
+    async def _go(self, coming_in: asyncio.Task[bool]) -> None:
+        if await coming_in:
+            await self._desk.ask(self._desk.exchange.guests.leave, self._name)
 
     def _too_many(self, reason: str) -> asyncssh.DisconnectError:
         self._refusal = reason
@@ -424,8 +444,10 @@ class Guest(asyncssh.SSHServer):
 
     # ---- what they may ask for
 
-    def session_requested(self) -> Door:
+    async def session_requested(self) -> Door:
         """A channel: SFTP or a command."""
+        if self._coming_in:
+            await asyncio.shield(self._coming_in)
         if not self.user:  # a client may ask for this before it hears that it was disconnected
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, self._refusal)
         if self._house.is_draining:
