@@ -1,7 +1,7 @@
 # The commands of the README.  Each does all of its own set-up from a clean clone; done once, set-up costs nothing.
 
 SHELL := /bin/sh
-.PHONY: help setup demo test lint soak bench audit lock
+.PHONY: help setup demo test lint soak bench screenshots audit lock
 .NOTPARALLEL:
 
 help:
@@ -11,6 +11,7 @@ help:
 	@echo 'make lint                             only the checks: ruff, mypy'
 	@echo 'make soak                             the tests that take minutes'
 	@echo 'make bench [ARGS=--full]              how fast beside OpenSSH, rclone and asyncssh; under five minutes, or longer'
+	@echo 'make screenshots [ARGS=inbox]         draw every page of the portal, or the named ones, into docs/screenshots/'
 	@echo 'make audit                            are there known holes in what the locks name?'
 	@echo 'make lock                             write requirements/*.txt anew from requirements/*.in'
 
@@ -40,6 +41,11 @@ soak: setup
 # What is missing for it, it says; the others are measured all the same.
 bench: setup
 	@.venv/bin/python -m bench.peers $(ARGS)
+
+# Chromium draws them; tests/set-up installs it.
+screenshots: setup
+	@tests/set-up
+	@.venv/bin/python -m tests.draw_portal $(ARGS)
 
 audit: setup
 	@requirements/audit
