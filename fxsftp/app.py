@@ -282,6 +282,7 @@ def terms_of(settings: Settings, workers: int = 1) -> Terms:
         startups=Startups(*settings.sftp.max_startups),
         rate=settings.sftp.max_rate,
         algorithms=algorithms.CHOICES[settings.sftp.algorithms],
+        tuned=settings.sftp.tuned,
         banner=DEMO if settings.exchange.demo else "",
     )
 

@@ -244,6 +244,7 @@ class Sftp(Section):
     max_startups: Startups = (30, 30, 100)
     max_rate: Rate = 15.0
     algorithms: Literal["modern", "compat"] = "modern"
+    tuned: bool = True
     login_time: Seconds = 20.0
     login_tries: Count = 6
     idle: Seconds = 1800.0

@@ -21,6 +21,7 @@ import asyncssh
 from fxsftp.domain import ids
 from fxsftp.domain.model import User
 from fxsftp.fronts.desk import Desk
+from fxsftp.fronts.sftp import tuned
 from fxsftp.fronts.sftp.algorithms import MODERN, Algorithms, Offer, misfit
 from fxsftp.fronts.sftp.commands import CommandSession
 from fxsftp.fronts.sftp.doorway import Doorway, Startups
@@ -58,6 +59,7 @@ class Terms:
     banner: str = ""  # shown before log-in
     version: str = "fxsftp"
     algorithms: Algorithms = field(default_factory=lambda: MODERN)
+    tuned: bool = True  # as far as asyncssh is the one that we know
 
 
 async def listen(
@@ -112,6 +114,7 @@ class Listener:
         self._doorway: Doorway[Guest] = Doorway(terms.startups, terms.rate)
         self._next_turn: asyncio.TimerHandle | None = None
         self._away = Away()
+        self.tuning = tuned.begin() if terms.tuned else None
         self.is_draining = False
         self._acceptor: asyncssh.SSHAcceptor
         self._watch: asyncio.Task[None]
@@ -252,6 +255,8 @@ class Guest(asyncssh.SSHServer):
         """Someone has connected."""
         self._conn = conn
         self.peer = str((conn.get_extra_info("peername") or ("?",))[0])
+        if self._house.tuning:
+            self._house.tuning.connection(conn)
         mend(conn, self._choke, self._offered)
         ask_twice(conn, self._owes)
         self._house.arrived(self)
@@ -505,6 +510,7 @@ class Door(asyncssh.SSHServerSession[bytes]):
         self._chan, self._is_closing = chan, chan.is_closing
         hush(chan)
         take_no_environment(chan)
+        tuned.tune(chan)
 
     def subsystem_requested(self, subsystem: str) -> bool:
         """SFTP, and nothing else."""

@@ -498,7 +498,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         """Give the channel what was said.  Many answers at once, since each write costs at least one SSH packet."""
         if self._out:
             if not self._is_over and not self._chan.is_closing():
-                self._chan.write(b"".join(self._out))
+                self._chan.writelines(self._out)
             self._out.clear()
             self._out_bytes = 0
         if self._turn >= TURN and not self._waits & TURNED:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -39,8 +39,8 @@ class Line:
         self.is_paused = False
         self.moved = asyncio.Event()
 
-    def write(self, data: bytes) -> None:
-        self.written += data
+    def writelines(self, data: Iterable[bytes]) -> None:
+        self.written += b"".join(data)
         self.moved.set()
 
     def write_stderr(self, data: bytes) -> None:
