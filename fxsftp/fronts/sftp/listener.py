@@ -20,6 +20,7 @@ import asyncssh
 
 from fxsftp.domain import ids
 from fxsftp.domain.model import User
+from fxsftp.errors import FxError
 from fxsftp.fronts.desk import Desk
 from fxsftp.fronts.sftp import tuned
 from fxsftp.fronts.sftp.algorithms import MODERN, Algorithms, Offer, misfit
@@ -34,6 +35,7 @@ from fxsftp.templates import Templates
 log = logging.getLogger("fxsftp.sftp")
 
 RESTARTED = "The exchange is being restarted. Connect again in a moment."
+GRACE = 1.0  # seconds in which there may be room again for who finds none
 MINUTE = 60.0  # seconds between two lines in the log about those turned away
 
 
@@ -421,17 +423,24 @@ class Guest(asyncssh.SSHServer):
 
     async def _come_in(self, user: User) -> bool:
         """Whether there is room for one more, in whichever processes the others are served."""
-        of_user, in_all = self._house.terms.connections, self._house.terms.all_connections
-        try:
-            come_in = self._desk.exchange.guests.come_in
-            await self._desk.ask(come_in, user, self._name, of_user=of_user, in_all=in_all, now=self._desk.now())
-        except FxError as refusal:
-            self.user = None
-            refused = self._too_many(str(refusal))
-            self._conn.disconnect(refused.code, refused.reason)
-            return False
-        log.info("%s logged in from %s with %s", user.email, self.peer, self._client)
-        return True
+        terms, now = self._house.terms, self._desk.now()
+        until = self._in(GRACE)
+        while True:
+            try:
+                await self._desk.ask(
+                    self._desk.exchange.guests.come_in,
+                    user, self._name, of_user=terms.connections, in_all=terms.all_connections, now=now,
+                )  # fmt: skip
+            except FxError as refusal:
+                if asyncio.get_running_loop().time() > until:
+                    self.user = None
+                    refused = self._too_many(str(refusal))
+                    self._conn.disconnect(refused.code, refused.reason)
+                    return False
+                await asyncio.sleep(GRACE / 4)  # who comes back may be faster than the process that they left
+            else:
+                log.info("%s logged in from %s with %s", user.email, self.peer, self._client)
+                return True
 
     async def _go(self, coming_in: asyncio.Task[bool]) -> None:
         if await coming_in:
@@ -537,6 +546,11 @@ class Door(asyncssh.SSHServerSession[bytes]):
         """The client has heard that it may go on."""
         if self._inner:
             self._inner.session_started()
+
+    @property
+    def takes_views(self) -> bool:
+        """Whether data may come as a view of memory that has something else in it afterwards."""
+        return isinstance(self._inner, SftpSession)
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
         """Pass it on."""
