@@ -118,11 +118,14 @@ class Sending {
 
   async start() {
     for (const input of [this.picker, this.folder]) {
-      input?.addEventListener("change", () => {
+      if (!input) continue;
+      const take = () => {
         const files = Array.from(input.files ?? [], (file) => ({ file, path: file.webkitRelativePath || file.name }));
         input.value = ""; // so that the form does not send them again, and the same file can be picked again
         this.add(files);
-      });
+      };
+      input.addEventListener("change", take);
+      if (input.files?.length) take(); // picked while this script was on its way
     }
     this.picker.required = false;
     this.listenForDrops();

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import BrowserContext, Locator, Page, expect
+from playwright.sync_api import BrowserContext, Locator, Page, Route, expect
 
 from tests.fronts.portal.stage import Stage, browser, context, exported, page, stage, words
 
@@ -26,7 +26,7 @@ ROW = (
 )
 
 
-def compose(stage: Stage, context: BrowserContext, *, more: str = "") -> Page:
+def compose(stage: Stage, context: BrowserContext, *, more: str = "", waits: bool = True) -> Page:
     """A page to compose a package on."""
     stage.pages["/new"] = page(
         f'<form data-sending data-endpoint="/uploads" data-open="/uploads" data-token="sesame" {more} method=post'
@@ -40,8 +40,9 @@ def compose(stage: Stage, context: BrowserContext, *, more: str = "") -> Page:
     )
     stage.pages["/sent"] = page("<p>Thank you</p>")
     shown = context.new_page()
-    shown.goto(stage.url("/new"))
-    expect(shown.get_by_label("folder")).to_be_visible()
+    shown.goto(stage.url("/new"), wait_until="load" if waits else "commit")
+    if waits:
+        expect(shown.get_by_label("folder")).to_be_visible()
     return shown
 
 
@@ -265,3 +266,18 @@ def test_buttons_copy_what_stands_on_the_page(stage: Stage, context: BrowserCont
     expect(shown.get_by_role("button", name="Kopiert")).to_be_visible()
     assert shown.evaluate("navigator.clipboard.readText()") == "sftp.example.org"
     expect(shown.get_by_role("button", name="Kopier", exact=True)).to_be_visible()
+
+
+def test_files_that_are_picked_before_the_script_has_come_are_sent_too(
+    stage: Stage, context: BrowserContext, files: dict[str, Path]
+) -> None:
+    waiting: list[Route] = []
+    context.route("**/sending.js", lambda route: waiting.append(route))  # noqa: PLW0108 - Playwright marks what it calls
+    compose(stage, context, waits=False)
+    (shown,) = context.pages
+    shown.get_by_label("files").set_input_files([files["a.csv"]])
+    shown.wait_for_timeout(50)  # lets events in
+    (route,) = waiting
+    route.continue_()
+    all_sent(shown)
+    assert arrived(stage) == {"a.csv": files["a.csv"].read_bytes()}

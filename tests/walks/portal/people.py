@@ -16,11 +16,13 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+import pyotp
 from babel.messages.pofile import read_po
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, Response, expect
 
-from fxsftp import shipped
+from fxsftp import app, shipped
 from fxsftp.domain.model import Kind
+from fxsftp.settings import load
 from tests.walks.guests import Guest, until
 from tests.walks.served import Served, said
 
@@ -122,6 +124,7 @@ class Person:
     language: str
     context: BrowserContext
     town: Town
+    app: pyotp.TOTP | None = None  # an authenticator, for who has to have one
     problems: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -161,6 +164,9 @@ class Person:
         self.fills("User name", self.email)
         self.fills("Account password", password)
         self.clicks("Log in")
+        if self.app:
+            self.fills("Six digits, or a recovery code", digits_of(self.app, 1))
+            self.clicks("Log in")
 
     def downloads(self, press: Callable[[], None]) -> tuple[str, bytes]:
         """What a press of something brings: its name and its bytes."""
@@ -263,11 +269,24 @@ class Town:
                 keys, now = [Path(f"{guest.key}.pub").read_text()], time.time()
                 exchange.people.add(somebody.email, kind, phone=somebody.phone, keys=keys, language=language, now=now)
                 exchange.people.set_password(somebody.email, PASSWORD, now)
+            if kind is Kind.MEMBER:
+                somebody.app = self._second_factor(somebody.email)
             yield somebody
 
     def guest(self, somebody: Person) -> Guest:
         """The same party with OpenSSH's clients: with their key, or else by password."""
         return self.guests.get(somebody.email) or Guest(self.served, somebody.email, password=PASSWORD)
+
+    def _second_factor(self, email: str) -> pyotp.TOTP:
+        """Policy asks members for one: set up before the walk begins."""
+        settings = load(self.served.folder / "fxsftp.toml", self.served.env)
+        with closing(app.open_exchange(settings, role="portal")) as exchange:
+            user, now = exchange.people.find(email), time.time()
+            exchange.totp.allow(user, now)
+            secret, _ = exchange.totp.begin(user, now)
+            made = pyotp.TOTP(secret)
+            exchange.totp.confirm(user, digits_of(made, 0), now)
+        return made
 
     @staticmethod
     def _heard(somebody: Person, kind: str, text: str) -> None:
@@ -279,6 +298,11 @@ class Town:
         is_page = response.request.is_navigation_request()
         if response.status >= 500 or (response.status >= 400 and not is_page):
             somebody.problems.append(f"{response.status} {response.request.method} {response.url}")
+
+
+def digits_of(app: pyotp.TOTP, step: int) -> str:
+    """What it shows, or will show so many half minutes from now: each counts once; a phone may be ahead."""
+    return app.at(int(time.time()) + step * 30)
 
 
 def write(folder: Path, name: str, data: bytes) -> Path:

@@ -10,8 +10,8 @@ import pytest
 
 from fxsftp.domain.model import Kind
 from tests.walks.guests import Guest
-from tests.walks.portal.people import EITHER, PASSWORD, Person, Town
-from tests.walks.portal.test_create_user import app_of, at
+from tests.walks.portal.people import EITHER, PASSWORD, Person, Town, digits_of
+from tests.walks.portal.test_create_user import app_of
 
 pytestmark = pytest.mark.xdist_group("portal-walks")
 
@@ -46,7 +46,7 @@ def test_a_user_looks_after_the_account(town: Town, language: str, scripts: bool
         ann.fills("Six digits from the SMS", digits)
         ann.clicks("Confirm")
         app = app_of(ann)
-        ann.fills("Type the six digits that it shows now", at(app, 0))
+        ann.fills("Type the six digits that it shows now", digits_of(app, 0))
         ann.clicks("Turn it on")
         assert len(ann.page.locator("#recovery").inner_text().split()) == 10
         ann.clicks("I have kept them", "link")
@@ -75,9 +75,9 @@ def test_a_user_looks_after_the_account(town: Town, language: str, scripts: bool
         ann.sees("You are logged out everywhere but here.")
 
         assert "inbox" in Guest(town.served, ann.email, key=key).ls()  # a key needs no second factor
-        assert _logs_in_by_sftp(town, ann.email, NEW, at(app, 1)) == ["README.txt", "inbox", "outbox", "sent"]
+        assert _logs_in_by_sftp(town, ann.email, NEW, digits_of(app, 1)) == ["README.txt", "inbox", "outbox", "sent"]
         with pytest.raises(paramiko.AuthenticationException):
-            _logs_in_by_sftp(town, ann.email, NEW, at(app, 1))  # these digits were used
+            _logs_in_by_sftp(town, ann.email, NEW, digits_of(app, 1))  # these digits were used
 
 
 @pytest.mark.parametrize(("language", "scripts"), EITHER)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import time
 
 import httpx
 import pyotp
 import pytest
 
-from tests.walks.portal.people import EITHER, PASSWORD, Person, Town
+from tests.walks.portal.people import EITHER, PASSWORD, Person, Town, digits_of
 
 pytestmark = pytest.mark.xdist_group("portal-walks")
 
@@ -68,7 +67,7 @@ def test_an_invited_member_sets_up_a_second_factor(town: Town, language: str, sc
         ola.clicks("Turn it on")
         ola.sees("I can't scan it")
         app = app_of(ola)  # a new picture
-        ola.fills("Type the six digits that it shows now", at(app, 0))
+        ola.fills("Type the six digits that it shows now", digits_of(app, 0))
         ola.clicks("Turn it on")
         recovery = ola.page.locator("#recovery").inner_text().split()
         assert len(recovery) == 10
@@ -77,7 +76,7 @@ def test_an_invited_member_sets_up_a_second_factor(town: Town, language: str, sc
         ola.page.get_by_role("button", name=ola.say("Log out")).click()
         ola.logs_in()
         ola.is_at("/log-in/code")
-        ola.fills("Six digits, or a recovery code", at(app, 1))
+        ola.fills("Six digits, or a recovery code", digits_of(app, 1))
         ola.clicks("Log in")
         ola.is_at("/inbox")
         ola.page.get_by_role("button", name=ola.say("Log out")).click()
@@ -111,11 +110,6 @@ def app_of(somebody: Person) -> pyotp.TOTP:
     somebody.page.locator(".picture svg").wait_for()
     somebody.unfolds("I can't scan it")
     return pyotp.TOTP(re.sub(r"\s", "", somebody.page.locator("details pre").inner_text()))
-
-
-def at(app: pyotp.TOTP, step: int) -> str:
-    """What it shows, or will show so many half minutes from now: each counts once; a phone may be ahead."""
-    return app.at(int(time.time()) + step * 30)
 
 
 def _files(town: Town):  # type: ignore[no-untyped-def]
