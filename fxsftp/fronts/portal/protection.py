@@ -137,7 +137,7 @@ async def totp_begin(call: Call) -> Response:
 async def _begin(call: Call, problem: FxError | None = None) -> Response:
     secret, address = await call.desk.ask(call.exchange.totp.begin, call.user, call.now())
     picture = segno.make(address, error="m", micro=False).svg_inline(
-        scale=5, border=3, dark="#000", light="#fff", svgclass="qr", lineclass="", omitsize=False
+        scale=5, border=3, dark="#000", light="#fff", svgclass="qr", lineclass="", omitsize=True
     )
     return call.page(
         "totp-begin",
