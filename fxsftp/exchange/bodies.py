@@ -17,8 +17,10 @@ from fxsftp.errors import Missing, Unavailable
 from fxsftp.exchange.holdings import Holdings
 from fxsftp.seal.stream import ReadAt
 from fxsftp.store.registry.drops import SegmentRow
+from fxsftp.store.vault import Reader
 
 REMEMBERED = 1024  # drop keys kept unsealed; a session seldom fills more than one folder at a time
+READERS = 16  # blobs kept open for whoever reads there next
 PIECE = 1 << 20  # bytes read at a time where a whole body is read
 
 
@@ -28,6 +30,7 @@ class Bodies:
     def __init__(self, holdings: Holdings) -> None:
         self._holdings = holdings
         self._keys: OrderedDict[str, bytes] = OrderedDict()
+        self._readers: OrderedDict[str, Reader] = OrderedDict()
 
     # ---- the keys of drops
 
@@ -99,23 +102,33 @@ class Bodies:
     def _taken_up(self, segment: SegmentRow) -> seal.Stored:
         if segment.sealed:  # only read any more; and a dispatch that was overtaken may have committed it
             return seal.Stored(start_chunk=segment.start_chunk, body=self._holdings.bodies.open(segment.blob))
-        return seal.Stored(self._holdings.bodies.resume(segment.blob), segment.start_chunk)
+        return seal.Stored(self._holdings.bodies.resume(segment.blob), segment.start_chunk, segment.durable)
 
     def read_at(self, file: File) -> ReadAt:
         """The whole body, as bytes at places."""
-        small = self._holdings.registry.drops.small(file.id)
-        if small is not None:
-            return seal.bytes_at(small)
-        if file.in_row:  # it was when this was read; it has left since, and lies in the shipment's pack
+        if file.in_row:
+            small = self._holdings.registry.drops.small(file.id)
+            if small is not None:
+                return seal.bytes_at(small)
+            # It was when this was read; it has left since, and lies in the shipment's pack.
             file = self._holdings.registry.drops.file(file.id) or file
         if file.blob is None:
             raise Missing(file.name)
-        reader, start, end = self._holdings.bodies.open(file.blob), file.start, file.start + file.body
+        reader, start, end = self._reader(file.blob), file.start, file.start + file.body
 
         def read(offset: int, count: int) -> bytes:
             return reader.read(start + offset, min(count, end - start - offset))
 
         return read
+
+    def _reader(self, blob: str) -> Reader:
+        """Whoever reads small files reads one pack again and again."""
+        reader = self._readers.get(blob)
+        if reader is None:
+            reader = self._readers[blob] = self._holdings.bodies.open(blob)
+            while len(self._readers) > READERS:
+                self._readers.popitem(last=False)[1].close()  # who still reads there opens it again
+        return reader
 
     def plain_at(self, file: File) -> ReadAt:
         """The plaintext of a complete file, while its drop is not dispatched; for one reader at a time."""

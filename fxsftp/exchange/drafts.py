@@ -25,6 +25,7 @@ from fxsftp.store.registry.drops import SegmentRow
 TYPICAL_BLOCKS = (30_000,)  # curl's; everybody else's block is a multiple of 1024
 Pause = seal.Pause  # a front knows nothing of seals
 COPIED_BY = 4096  # bytes; programs copy by this or a multiple, and few whole files end there
+SYNCED = 128 << 20  # bytes; unsealing them takes less than a second
 NO_ROW = 0  # the id of a file that is in hand
 FILE_MODE = 0o644
 MODE_MASK = 0o777  # setuid, setgid and sticky mean nothing here
@@ -80,6 +81,8 @@ class Draft:
         self._quota = quota
         self._unfinished: int | None = None  # where the WRITE begins that is arriving
         self._chores: list[Future[None]] = []
+        self._synced = 0  # bytes of the file when a sync was last begun
+        self._syncing: Future[None] | None = None
         self._largest = self._last = self._writes = 0
         self.fresh_key = file_key
         self._base = base
@@ -321,9 +324,22 @@ class Draft:
     def sync(self) -> None:
         """fsync@openssh.com: what lies in segments is durable when this returns; the rest is at CLOSE."""
         self._alive()
-        for stored in self._sealing.stored:
-            if stored.blob is not None:
-                stored.blob.sync()
+        self._sync()
+
+    def _sync(self) -> None:
+        self._synced = self._sealing.flushed
+        self._sealing.sync()
+        with self._holdings.registry.atomic(durable=False):
+            self._holdings.registry.drops.set_durable(self.file.id, rows_of(self._sealing.stored))
+
+    def sync_meanwhile(self) -> None:
+        """Make durable what has grown, where that is much: whoever takes it up after a kill -9 verifies the rest only.
+
+        Returns at once.  What goes wrong is told by CLOSE, which syncs again.
+        """
+        is_idle = self._syncing is None or self._syncing.done()
+        if is_idle and not self.is_lost and self._sealing.flushed - self._synced >= SYNCED:
+            self._syncing = self._holdings.meanwhile(self._sync)
 
     @property
     def flushed(self) -> int:
@@ -377,7 +393,7 @@ def is_untouched(row: File, seen: File) -> bool:
 def rows_of(stored: Sequence[seal.Stored]) -> list[SegmentRow]:
     """Segments as their rows."""
     return [
-        SegmentRow(one.kept.id, one.start_chunk, one.blob is None)
+        SegmentRow(one.kept.id, one.start_chunk, one.blob is None, one.durable)
         for one in stored
         if not isinstance(one.kept, seal.SmallBody)
     ]

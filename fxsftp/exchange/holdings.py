@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import ParamSpec
 
 from fxsftp import seal
 from fxsftp.domain.policy import Policy
-from fxsftp.errors import Unavailable
+from fxsftp.errors import FxError, Unavailable
 from fxsftp.store.registry import Registry
 from fxsftp.store.secrets import Secrets
 from fxsftp.store.vault import Vault
@@ -57,6 +58,9 @@ class Holdings:
     _chores: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(max_workers=1, thread_name_prefix="chores")
     )
+    _syncs: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(max_workers=1, thread_name_prefix="syncs")
+    )
 
     @property
     def bodies(self) -> Vault:
@@ -77,8 +81,18 @@ class Holdings:
 
         return self._chores.submit(run)
 
+    def meanwhile(self, sync: Callable[[], None]) -> Future[None]:
+        """Do what waits for the disk, and nobody waits for.  What it meets there is met again by who needs it."""
+
+        def run() -> None:
+            with suppress(FxError):
+                sync()
+
+        return self._syncs.submit(run)
+
     def close(self) -> None:
         """Finish the chores, then let go of the stores."""
+        self._syncs.shutdown(wait=True)
         self._chores.shutdown(wait=True)
         self.workers.end()
         self.registry.close()

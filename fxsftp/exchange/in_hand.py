@@ -129,7 +129,6 @@ class InHand:
         with draft.turn:
             if draft.has_row or small is None:
                 return False
-            key = seal.wrap_under(self._bodies.drop_key(drop_id), draft.fresh_key)
             file = replace(
                 draft.file, state=state, size=sealed.size, announced=draft.announced, sha256=sealed.sha256,
                 mtime=draft.file.mtime if draft.mtime is None else draft.mtime, mode=draft.mode, progress=now,
@@ -142,6 +141,7 @@ class InHand:
                 count = self._count(drop)
                 if count >= self._policy.max_files:
                     return False
+                key = seal.wrap_under(self._bodies.drop_key(drop_id), draft.fresh_key)
                 self._rows.add_small(file, key, small, waits=self._policy.is_partial(file.path))
                 self._drops.joined(drop, now, waits=waits or self._policy.is_partial(file.path))
             draft.forgo_row()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -41,8 +42,10 @@ RENDERED = (KEY, SUMS, LETTER)
 FOLDER_MODE = 0o555
 TURN = 4 << 20  # bytes hashed until others have their turn; 10 ms
 EACH = 64 << 10  # bytes that could be hashed in the time in which a file is opened
+REMEMBERED = 1024  # deliveries whose rows are kept
 TOGETHER = 500  # rows fetched or remembered at a time
 
+_REMOVED = DeliveryState.REMOVED
 Bookmark = tuple[str, str]  # how far a listing has come: at what, and after which name
 BEGIN: Bookmark = ("rendered", "")
 
@@ -86,6 +89,7 @@ class Inbox:
         self._registry = holdings.registry
         self._bodies = bodies
         self._notices = notices
+        self._known: OrderedDict[tuple[int, str], tuple[object, Delivery, Shipment]] = OrderedDict()
         self._stretching = threading.BoundedSemaphore(2)  # scrypt takes 32 MiB and 60 ms each
 
     # ---- looking
@@ -196,13 +200,27 @@ class Inbox:
         )
 
     def _delivery(self, user: User, place: Place, now: float) -> tuple[Delivery, Shipment]:
-        delivery = self._registry.deliveries.for_user(user.id, place.shipment)
-        shipment = self._registry.drops.find(place.shipment)
-        if delivery and shipment and _is_there(shipment, now):
-            is_hidden = self._is_hidden(delivery, "")
-            if (delivery.state in READABLE or delivery.state is DeliveryState.REMOVED) and not is_hidden:
-                return delivery, shipment
+        found = self._rows_of(user.id, place.shipment)
+        if found and _is_there(found[1], now) and (found[0].state in READABLE or found[0].state is _REMOVED):
+            return found
         raise NoSuchPlace(str(place))
+
+    def _rows_of(self, user_id: int, shipment_id: str) -> tuple[Delivery, Shipment] | None:
+        """A delivery that is not hidden, with its shipment; read once for the thousands of files that it may have."""
+        deliveries, key = self._registry.deliveries, (user_id, shipment_id)
+        stamp = deliveries.stamp(user_id, shipment_id)
+        if stamp is None or stamp[2]:
+            return None
+        known = self._known.get(key)
+        if known and known[0] == stamp:
+            return known[1], known[2]
+        delivery, shipment = deliveries.for_user(user_id, shipment_id), self._registry.drops.find(shipment_id)
+        if delivery is None or shipment is None:
+            return None
+        self._known[key] = stamp, delivery, shipment  # no older than the stamp, or else read again the next time
+        while len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+        return delivery, shipment
 
     def _is_hidden(self, delivery: Delivery, name: str) -> bool:
         return self._registry.deliveries.is_hidden(delivery.id, name)
@@ -268,11 +286,12 @@ class Inbox:
             data = text if text is not None else self._registry.deliveries.key_file(delivery.id) or b""
             when = shipment.sent or shipment.made
             return Reading(Entry(place.path, False, len(data), when, FILE_MODE), len(data), seal.bytes_at(data))
-        offer = self._offer(delivery, shipment, place.path, now)
-        if offer is None or self._is_hidden(delivery, offer.file.name) or delivery.state not in READABLE:
+        found = self._by_log_in(delivery, shipment, place.path) or self._by_lock(delivery, shipment, place.path, now)
+        if found is None:
             if self.stat(user, place, now).is_folder:
                 raise IsAFolder(place.name)
             raise NoSuchPlace(str(place))
+        offer, read_at = found
 
         def first() -> None:
             self._holdings.later(self._opened, delivery.id, now)
@@ -280,11 +299,32 @@ class Inbox:
         return Reading(
             _entry(offer),
             offer.size,
-            self._reader(delivery, offer, now),
+            read_at,
             delivery=delivery,
+            shipment=shipment,
             offer=offer,
             on_first=first if delivery.state is DeliveryState.WAITING else None,
         )
+
+    def _by_log_in(self, delivery: Delivery, shipment: Shipment, name: str) -> tuple[Offer, ReadAt] | None:
+        """A file for whom logging in is enough, found and opened by one look at the registry."""
+        if delivery.lock is not LockKind.SESSION or delivery.state not in READABLE:
+            return None
+        found = self._registry.drops.to_read(shipment.id, shipment.path_of(name), delivery.id, name, "session")
+        if found is None:
+            return None
+        file, header, is_hidden = found
+        if header is None or is_hidden or is_replaced(file):
+            return None
+        file_key = seal.open_header(header, [self._holdings.keys.house_key])[0]
+        return in_plain(file), seal.Unsealer(self._bodies.read_at(file), file_key, file.body).read
+
+    def _by_lock(self, delivery: Delivery, shipment: Shipment, name: str, now: float) -> tuple[Offer, ReadAt] | None:
+        """The same for every other, in either form."""
+        offer = self._offer(delivery, shipment, name, now)
+        if offer is None or self._is_hidden(delivery, offer.file.name) or delivery.state not in READABLE:
+            return None
+        return offer, self._reader(delivery, offer, now)
 
     def key_file(self, user: User, place: Place, now: float) -> bytes:
         """KEY.age of a shipment that a code opens, also where it is not listed because the files open without it."""
@@ -335,28 +375,42 @@ class Inbox:
         return True
 
     def read_done(self, reading: Reading, now: float) -> None:
-        """Closed or lost: what was sent of it counts.  With the last byte of the last file, it is collected."""
-        delivery, offer = reading.delivery, reading.offer
-        if delivery is None or offer is None or not (reading.spans or not offer.size):
+        """Closed or lost: what was sent of it counts.  With the last byte of the last file, it is collected.
+
+        Only that is durable: of the reads before it nobody was promised anything, and its sync covers them.
+        """
+        delivery, shipment, offer = reading.delivery, reading.shipment, reading.offer
+        if delivery is None or shipment is None or offer is None or not (reading.spans or not offer.size):
             return  # of an empty file there is nothing to read
-        deliveries = self._registry.deliveries
-        with self._registry.atomic():
+        deliveries, is_collected = self._registry.deliveries, False
+        spans = merged(reading.spans)
+        with self._registry.atomic(durable=False):
             current = deliveries.find(delivery.id)
             if current is None or current.state not in READABLE:
                 return
-            spans = merged([*deliveries.spans(delivery.id, offer.file.id, offer.form), *reading.spans])
-            whole = not offer.size or (len(spans) == 1 and spans[0][0] == 0 and spans[0][1] >= offer.size)
-            deliveries.set_spans(delivery.id, offer.file.id, offer.form, spans, whole)
-            self._step(delivery.id, "open", now, opened=now)
+            if not _is_whole(spans, offer):
+                spans = merged([*deliveries.spans(delivery.id, offer.file.id, offer.form), *spans])
+            deliveries.set_spans(delivery.id, offer.file.id, offer.form, spans, _is_whole(spans, offer))
+            if current.state is DeliveryState.WAITING:
+                self._step(delivery.id, "open", now, opened=now)
+            if current.state is not DeliveryState.COLLECTED:
+                is_collected = not deliveries.has_missing(delivery.id, shipment.id, shipment.path_of(SUMS))
+            if is_collected:
+                self._collected(delivery, now)
+        if is_collected:
+            self._holdings.ring()
+
+    def _collected(self, delivery: Delivery, now: float) -> None:
+        """The sender hears of it."""
+        with self._registry.atomic():
+            if not self._step(delivery.id, "collect", now, collected=now):
+                return
             shipment = self._registry.drops.find(delivery.shipment_id)
+            recipient = self._registry.people.by_id(delivery.user_id)
             assert shipment is not None
-            is_missing = deliveries.has_missing(delivery.id, shipment.id, shipment.path_of(SUMS))
-            if not is_missing and self._step(delivery.id, "collect", now, collected=now):
-                recipient = self._registry.people.by_id(delivery.user_id)
-                assert recipient is not None
-                self._notices.to_sender("collected", shipment, now, recipient=recipient.email)
-                self._notices.events.collected(shipment.id, delivery.id, now)
-        self._holdings.ring()
+            assert recipient is not None
+            self._notices.to_sender("collected", shipment, now, recipient=recipient.email)
+            self._notices.events.collected(shipment.id, delivery.id, now)
 
     # ---- hashes
 
@@ -538,6 +592,10 @@ class Inbox:
 
 def _is_there(shipment: Shipment, now: float) -> bool:
     return shipment.state is ShipmentState.WAITING and (shipment.expires is None or shipment.expires > now)
+
+
+def _is_whole(spans: Sequence[tuple[int, int]], offer: Offer) -> bool:
+    return not offer.size or (len(spans) == 1 and spans[0][0] == 0 and spans[0][1] >= offer.size)
 
 
 def _entry(offer: Offer, name: str = "") -> Entry:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from fxsftp.domain.model import Delivery, Entry, File
+from fxsftp.domain.model import Delivery, Entry, File, Shipment
 from fxsftp.exchange.bodies import Content
 from fxsftp.seal.stream import ReadAt
 
@@ -48,12 +48,14 @@ class Reading:
         read_at: ReadAt,
         *,
         delivery: Delivery | None = None,
+        shipment: Shipment | None = None,
         offer: Offer | None = None,
         on_first: Callable[[], None] | None = None,
     ) -> None:
         self.entry = entry
         self.size = size
         self.delivery = delivery
+        self.shipment = shipment
         self.offer = offer
         self.spans: list[tuple[int, int]] = []
         self._read_at = read_at

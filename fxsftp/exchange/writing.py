@@ -566,6 +566,8 @@ class Writing:
         with self._registry.atomic(durable=False):
             for draft in moved:
                 self._note(draft, now)
+        for draft in moved:
+            draft.sync_meanwhile()
 
     def _answer(self, file: File, now: float) -> None:
         draft = self._drops.writers.get(file.id)

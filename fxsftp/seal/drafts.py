@@ -274,8 +274,8 @@ class Draft:
         return self._hash.digest(self._page[: self._begun + self._have]) if self._hash else None
 
     def sync(self) -> None:
-        """Make durable what lies in blobs."""
-        for segment in self._segments:
+        """Make durable what lies in blobs.  Another thread may do so while this draft grows."""
+        for segment in tuple(self._segments):
             segment.sync()
 
     def suspend(self) -> tuple[Stored, ...]:

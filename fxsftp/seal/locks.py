@@ -159,6 +159,10 @@ class Identity:
     """An age identity: the secret of an X25519 lock, and what people may know of it."""
 
     secret: bytes = field(repr=False)
+    public: bytes = field(init=False, repr=False, compare=False)  # found once: the house key opens thousands of files
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "public", primitives.x25519_base(self.secret))
 
     @classmethod
     def generate(cls) -> Self:
@@ -179,10 +183,6 @@ class Identity:
         if prefix != "age-secret-key-" or len(secret) != primitives.KEY or lines[0] != lines[0].upper():
             raise BadIdentity("it is not an AGE-SECRET-KEY-1…")
         return cls(secret)
-
-    @property
-    def public(self) -> bytes:
-        return primitives.x25519_base(self.secret)
 
     @property
     def recipient(self) -> str:

@@ -93,6 +93,7 @@ class Segment:
         self._origin = origin
         self._blob = origin.blob  # None where a CLOSE was answered for it: it stays as it is
         self._durable = origin.durable
+        self._failure: Exception | None = None  # of a sync
         self._file_key = file_key
         self._sealer: Sealer | None = None
         self._sealed = bytearray()  # a chunk on its way into the blob
@@ -169,9 +170,15 @@ class Segment:
 
     def sync(self) -> None:
         """Make it durable; of what lies behind it in the blob, and did not verify, nothing is said."""
+        if self._failure:
+            raise self._failure
         held = chunk_at(self.count) + (0 if self.final is None else len(self.final) + TAG)
         if self._blob and self._durable < held:
-            self._blob.sync()
+            try:
+                self._blob.sync()
+            except Exception as failure:
+                self._failure = failure  # a second sync would succeed: the kernel forgets what it could not write
+                raise
             self._durable = held
 
     def _count_whole(self) -> None:

@@ -11,6 +11,8 @@ from random import Random
 import pytest
 
 from fxsftp import seal
+from fxsftp.errors import Unavailable
+from fxsftp.exchange import drafts
 from fxsftp.exchange.drafts import Draft
 from fxsftp.store.vault import local
 from tests.exchange.hands import Hand, dispatched, killed, registry_of, write
@@ -119,3 +121,72 @@ def test_a_file_killed_between_its_seal_and_its_row_has_its_hash_when_it_leaves(
     kari = Hand(house, kari.user, exchange=house.exchange)
     assert hashlib.sha256(DATA).hexdigest().encode() in kari.get(f"/inbox/{shipment}/SHA256SUMS")
     assert kari.get(f"/inbox/{shipment}/large.bin") == DATA
+
+
+@pytest.fixture
+def synced_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight chunks stand for what is worth a sync."""
+    monkeypatch.setattr(drafts, "SYNCED", 8 * seal.CHUNK)
+
+
+def grown(house: House, ann: Hand, size: int) -> Draft:
+    """So much of the file, put while the service said its beat now and then."""
+    draft = ann.open(FILE)
+    for start in range(0, size, seal.CHUNK):
+        write(draft, DATA[start : min(start + seal.CHUNK, size)], start=start)
+        house.exchange.writing.beat(house.clock())
+        if draft._syncing is not None:
+            draft._syncing.result()
+    return draft
+
+
+@pytest.mark.usefixtures("synced_often")
+def test_after_kill_9_only_what_was_not_synced_is_verified(
+    house: House, ann: Hand, kari: Hand, read_so_far: list[int]
+) -> None:
+    """However large the file is: neither the start of the service nor OPEN reads what was synced before."""
+    grown(house, ann, SIXTY)
+    revived = Hand(house, ann.user, "s2", killed(house))
+    start = revived.stat(FILE).size
+    draft = revived.open(FILE, truncate=False)
+    assert SIXTY - seal.CHUNK <= start <= SIXTY
+    assert sum(read_so_far) < SIXTY // 2
+    write(draft, DATA[start:], start=start)
+    revived.close(draft)
+    shipment = dispatched(house)
+    assert Hand(house, kari.user, exchange=house.exchange).get(f"/inbox/{shipment}/large.bin") == DATA
+
+
+@pytest.mark.usefixtures("synced_often")
+def test_what_a_power_cut_left_behind_the_last_sync_is_not_believed(house: House, ann: Hand, kari: Hand) -> None:
+    """A file may keep its length and have zeros anywhere behind what was synced."""
+    draft = grown(house, ann, 20 * seal.CHUNK + 1)
+    (segment,) = registry_of(house.exchange).drops.segments(draft.file.id)
+    assert 8 * seal.CHUNK < segment.durable < 20 * seal.CHUNK
+    (blob,) = (path for path in (house.settings.state / "vault").rglob(segment.blob))
+    with blob.open("r+b") as lying:
+        lying.seek(segment.durable + 2 * 65552)
+        lying.write(bytes(65552))
+    revived = Hand(house, ann.user, "s2", killed(house))
+    start = revived.stat(FILE).size
+    assert segment.durable // 65552 <= start // seal.CHUNK < 20
+    again = revived.open(FILE, truncate=False)
+    write(again, DATA[start:], start=start)
+    revived.close(again)
+    shipment = dispatched(house)
+    assert Hand(house, kari.user, exchange=house.exchange).get(f"/inbox/{shipment}/large.bin") == DATA
+
+
+@pytest.mark.usefixtures("kari", "synced_often")
+@pytest.mark.usefixtures("kari", "synced_often")
+def test_a_sync_that_failed_meanwhile_fails_the_close(house: House, ann: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel tells of what it could not write once only, and not to who asks the second time."""
+    with monkeypatch.context() as bad_disk:
+        bad_disk.setattr(local.LocalBlob, "sync", broken)
+        draft = grown(house, ann, 12 * seal.CHUNK)
+    with pytest.raises(Unavailable):
+        ann.close(draft)
+
+
+def broken(_: local.LocalBlob) -> None:
+    raise Unavailable("the disk fails")

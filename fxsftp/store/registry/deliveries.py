@@ -51,6 +51,17 @@ class Deliveries:
         row = self._db.row("SELECT * FROM deliveries WHERE user_id = ? AND shipment_id = ?", (user_id, shipment_id))
         return _delivery(row) if row else None
 
+    def stamp(self, user_id: int, shipment_id: str) -> tuple[int, int, bool] | None:
+        """The revisions of a delivery and its shipment: the rows are the same while these are; and is it hidden?"""
+        row = self._db.row(
+            "SELECT deliveries.revision, shipments.revision,"
+            " EXISTS (SELECT 1 FROM hidden WHERE delivery_id = deliveries.id AND name = '')"
+            " FROM deliveries JOIN shipments ON shipments.id = deliveries.shipment_id"
+            " WHERE deliveries.user_id = ? AND deliveries.shipment_id = ?",
+            (user_id, shipment_id),
+        )
+        return (row[0], row[1], bool(row[2])) if row else None
+
     def of_shipment(self, shipment_id: str) -> list[Delivery]:
         """In the order in which they were made."""
         rows = self._db.rows("SELECT * FROM deliveries WHERE shipment_id = ? ORDER BY id", (shipment_id,))

@@ -41,6 +41,7 @@ class SegmentRow:
     blob: str
     start_chunk: int
     sealed: bool
+    durable: int = 0  # bytes known to be synced
 
 
 class Drops:
@@ -434,6 +435,19 @@ class Drops:
         )
         return _file(row) if row else None
 
+    def to_read(
+        self, shipment_id: str, path: str, delivery_id: int, name: str, kind: str
+    ) -> tuple[File, bytes | None, bool] | None:
+        """The same with the header of one kind that opens it for a delivery, and whether that has it hidden."""
+        row = self._db.row(
+            f"SELECT {_FILE}, (SELECT header FROM locks WHERE file_id = files.id AND kind = ?"  # noqa: S608
+            "  AND parcel = (SELECT parcel FROM deliveries WHERE id = ?)) AS header,"
+            " EXISTS (SELECT 1 FROM hidden WHERE delivery_id = ? AND name = ?) AS is_hidden"
+            " FROM files WHERE shipment_id = ? AND path = ?",
+            (kind, delivery_id, delivery_id, name, shipment_id, path),
+        )
+        return (_file(row), row["header"], bool(row["is_hidden"])) if row else None
+
     def has_below(self, shipment_id: str, folder: str) -> bool:
         """Whether a shipment has files below this path."""
         return bool(
@@ -547,16 +561,24 @@ class Drops:
     def segments(self, file_id: int) -> list[SegmentRow]:
         """In order."""
         rows = self._db.rows("SELECT * FROM segments WHERE file_id = ? ORDER BY position", (file_id,))
-        return [SegmentRow(row["blob"], row["start_chunk"], bool(row["sealed"])) for row in rows]
+        return [SegmentRow(row["blob"], row["start_chunk"], bool(row["sealed"]), row["durable"]) for row in rows]
 
     def set_segments(self, file_id: int, segments: Iterable[SegmentRow]) -> None:
         """These, and no others."""
         self._db.execute("DELETE FROM segments WHERE file_id = ?", (file_id,))
         for position, segment in enumerate(segments):
             self._db.execute(
-                "INSERT INTO segments (file_id, position, blob, start_chunk, sealed) VALUES (?, ?, ?, ?, ?)",
-                (file_id, position, segment.blob, segment.start_chunk, int(segment.sealed)),
+                "INSERT INTO segments (file_id, position, blob, start_chunk, sealed, durable)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                (file_id, position, segment.blob, segment.start_chunk, int(segment.sealed), segment.durable),
             )
+
+    def set_durable(self, file_id: int, segments: Iterable[SegmentRow]) -> None:
+        """So much of each is synced; what has no row any more stays without."""
+        self._db.execute_many(
+            "UPDATE segments SET durable = ? WHERE file_id = ? AND blob = ?",
+            [(segment.durable, file_id, segment.blob) for segment in segments],
+        )
 
     def to_merge(self) -> list[File]:
         """Complete files that still lie in pieces, oldest first; of what is held, none."""

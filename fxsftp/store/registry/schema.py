@@ -421,4 +421,11 @@ MIGRATIONS: Sequence[tuple[str, str]] = (
         CREATE INDEX guests_worker ON guests (worker);
         """,
     ),
+    (
+        # How many bytes of a segment's blob are known to be synced: whoever takes it up need not verify those.
+        "0013_durable",
+        """
+        ALTER TABLE segments ADD COLUMN durable INTEGER NOT NULL DEFAULT 0;
+        """,
+    ),
 )
