@@ -547,11 +547,6 @@ class Door(asyncssh.SSHServerSession[bytes]):
         if self._inner:
             self._inner.session_started()
 
-    @property
-    def takes_views(self) -> bool:
-        """Whether data may come as a view of memory that has something else in it afterwards."""
-        return isinstance(self._inner, SftpSession)
-
     def data_received(self, data: bytes, datatype: int | None) -> None:
         """Pass it on."""
         self._inner.data_received(data, datatype)  # type: ignore[union-attr]  # none comes before the request

@@ -16,6 +16,11 @@ Why, and what asyncssh would have to do so that it could go:
 | send_data, TunedChannel | answers were copied nine times, and sent packet by packet | `encrypt_into`, writelines |
 | _send, _force_close | what is answered to packets that came together was sent one by one | writelines |
 | send_newkeys, Seal | the object of a cipher was made anew for each packet | keeping it |
+| _steer | OpenSSH's first choice, ChaCha20, costs a fifth to a third more than AES-GCM | nothing: it is our choice |
+
+What `_steer` does is not seen in the first exchange of keys, which offers what `algorithms` says: whoever names OpenSSH
+and has AES-GCM too gets new keys for it, once, when enough has been moved.  To offer it alone from the start would turn
+those away whose owners have chosen something else, and to wait with our offer for theirs takes a round trip of each.
 """
 
 from __future__ import annotations
@@ -26,10 +31,13 @@ import inspect
 import logging
 import os
 import struct
+import sys
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from functools import cache
 from operator import attrgetter
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -40,8 +48,11 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
 from cryptography.hazmat.primitives.poly1305 import Poly1305
 
+from fxsftp.fronts.sftp.algorithms import Offer
+
 log = logging.getLogger("fxsftp.sftp")
 
+BETTER = (b"aes128-gcm@openssh.com", b"aes256-gcm@openssh.com")
 CHANNEL_DATA = 94  # SSH_MSG_CHANNEL_DATA
 HEAD = 10  # bytes before the data in what is sealed: length of the padding, kind, channel, length of the data
 SIZE, TAG = 4, 16  # bytes around it
@@ -49,7 +60,7 @@ RECEIVED = 256 << 10  # bytes taken from the socket at a time
 PACKET = 256 << 10  # bytes; asyncssh takes none that is longer
 KEPT = 2 * PACKET  # bytes; no more is received while nothing is served, which is while a password is looked at
 TOGETHER = 256 << 10  # bytes sealed at a time, and given to the socket with one call
-STEER = 4 << 20  # bytes moved until another cipher is worth an exchange of keys (some 3 ms of both sides)
+STEER = 8 << 20  # bytes moved until another cipher is worth an exchange of keys, which takes us some 5 ms
 
 _DATA = struct.Struct(">BBII")
 
@@ -85,6 +96,7 @@ class Tuning:
             conn.__class__ = TunedConnection
             assert isinstance(conn, TunedConnection)
             conn._tuning, conn._together, conn._is_full = self, None, False
+            conn._moved = 0 if _has_aes() else -sys.maxsize
             transport.set_protocol(Intake(conn, self.received))
 
 
@@ -130,6 +142,7 @@ class TunedConnection(asyncssh.SSHServerConnection):
     _tuning: Tuning
     _together: list[bytes | bytearray] | None  # what is sent while packets are served
     _is_full: bool  # so much has to wait that no more is received
+    _moved: int  # bytes in both directions; far below 0 where no other cipher is wished for
 
     # ---- receiving
 
@@ -152,6 +165,9 @@ class TunedConnection(asyncssh.SSHServerConnection):
                 at = self._serve_data(view, at, end) if self._may_open() else self._serve_any(view, at, end)
                 if at == known and serves == self._recv_handler:
                     break
+            self._moved += at
+            if self._moved >= STEER:
+                self._steer()
         except asyncssh.DisconnectError as error:
             self._send_disconnect(error.code, error.reason, error.lang)
             self._force_close(error)
@@ -266,6 +282,7 @@ class TunedConnection(asyncssh.SSHServerConnection):
             at, seq, total = stop, (seq + 1) & 0xFFFFFFFF, total - length
         self._send_seq = seq
         self._rekey_bytes_sent += at
+        self._moved += at
         into.release()
         del sealed[at:]
         self._send(sealed)
@@ -290,6 +307,20 @@ class TunedConnection(asyncssh.SSHServerConnection):
         super()._force_close(exc)
 
     # ---- keys
+
+    def _steer(self) -> None:
+        """Ask OpenSSH for new keys, for a cipher that costs less than the one it prefers."""
+        if not self._kex_complete or self._next_recv_encryption or not self._transport:
+            return
+        self._moved = -sys.maxsize
+        theirs = Offer.parse(self._client_kexinit)
+        if b"OpenSSH" not in self._client_version or not theirs or {self._enc_alg_cs, self._enc_alg_sc} <= set(BETTER):
+            return
+        better = [name for name in self._enc_algs if name in BETTER]
+        if all(any(name.decode() in offered for name in better) for offered in theirs.ciphers):
+            self._enc_algs = better
+            self._send_kexinit()
+            self._kexinit_sent = True
 
     def send_newkeys(self, k: bytes, h: bytes) -> None:
         """Finish an exchange of keys, with ciphers of ours."""
@@ -475,6 +506,15 @@ def _kept(cipher: Any) -> Any:
 
 FORGED = (InvalidTag, InvalidSignature)
 _BLOCK = bytes(64)
+
+
+@cache
+def _has_aes() -> bool:
+    """Whether this machine has instructions for it: without them, ChaCha20 is faster."""
+    try:
+        return "aes" in Path("/proc/cpuinfo").read_text().split()
+    except OSError:
+        return False
 
 
 # ---- what this is built on -------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import inspect
+import re
 import struct
 import textwrap
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -118,6 +119,49 @@ def test_openssh_changes_keys_too_and_is_served_without_compression(door: Door, 
     assert done.returncode == 0, done.stderr
     assert back.read_bytes() == DATA
     assert sent(door) == DIGEST
+
+
+@pytest.mark.parametrize(
+    ("client", "ciphers", "in_the_end"),
+    [
+        ("OpenSSH_9.9", [*CHACHA, "aes256-ctr", GCM[1]], GCM[1]),
+        ("OpenSSH_9.9", [*CHACHA, "aes256-ctr"], CHACHA[0]),
+        ("OpenSSH_9.9", ["aes256-ctr", *GCM], GCM[0]),
+        ("PuTTY_Release_0.83", [*CHACHA, *GCM], CHACHA[0]),
+    ],
+)
+def test_openssh_is_asked_for_a_cheaper_cipher_once_it_moves_much_and_has_it(
+    door: Door, waiting: str, is_tuned: bool, monkeypatch: pytest.MonkeyPatch, *,
+    client: str, ciphers: list[str], in_the_end: str,
+) -> None:  # fmt: skip
+    """Until then, and whoever has chosen something else, has what they prefer; so have others."""
+    monkeypatch.setattr(tuned, "STEER", 300_000)
+    monkeypatch.setattr(tuned, "_has_aes", lambda: True)
+
+    async def walk() -> None:
+        async with door.raw(KARI, client_version=client, encryption_algs=ciphers) as raw:
+            assert raw.conn.get_extra_info("send_cipher") == ciphers[0]
+            assert await put_and_get(raw, waiting) == DATA
+            for way in ("send_cipher", "recv_cipher"):
+                assert raw.conn.get_extra_info(way) == (in_the_end if is_tuned else ciphers[0])
+
+    asyncio.run(walk())
+    assert sent(door) == DIGEST
+
+
+def test_openssh_itself_changes_its_cipher(
+    door: Door, waiting: str, is_tuned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuned, "STEER", 300_000)
+    monkeypatch.setattr(tuned, "_has_aes", lambda: True)
+    back = door.house.folder / "back.bin"
+
+    done = door.openssh("sftp", KARI, "-vvv", "127.0.0.1:" + waiting, str(back))
+
+    ciphers = re.findall(r"kex: server->client cipher: (\S+)", done.stderr)
+    assert ciphers[0] == CHACHA[0]
+    assert [*ciphers[1:]] == [GCM[0]] * is_tuned
+    assert back.read_bytes() == DATA
 
 
 class Cutter:
