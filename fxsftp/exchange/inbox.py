@@ -374,6 +374,16 @@ class Inbox:
         self._registry.record.tell(now, user.email, state.value, shipment_id=delivery.shipment_id)
         return True
 
+    def may_go_on(self, reading: Reading) -> bool:
+        """Whether somebody who reads may read on: it was not taken back, nor did it expire or its reader lose access.
+
+        What its reader has removed meanwhile is still read to its end.
+        """
+        delivery = reading.delivery and self._registry.deliveries.find(reading.delivery.id)
+        return reading.delivery is None or (
+            delivery is not None and delivery.state in {*READABLE, DeliveryState.REMOVED}
+        )
+
     def read_done(self, reading: Reading, now: float) -> None:
         """Closed or lost: what was sent of it counts.  With the last byte of the last file, it is collected.
 

@@ -28,7 +28,7 @@ from fxsftp.errors import BadName, FxError, IsAFolder, NoPackage, NoSuchPlace
 from fxsftp.exchange.inbox import KEY, LETTER
 from fxsftp.exchange.reading import AGE, Reading
 from fxsftp.fronts.desk import Desk
-from fxsftp.fronts.portal.call import Call
+from fxsftp.fronts.portal.call import LOOK, Call
 
 PIECE = 256 << 10  # bytes; what may be read in the loop at once
 STALLED = 300.0  # seconds in which a caller has to take one piece; who paused a download for longer resumes it
@@ -164,10 +164,17 @@ def wanted_range(asked: str, size: int) -> tuple[int, int] | None:
 
 
 async def bytes_of(desk: Desk, reading: Reading, first: int, end: int) -> AsyncGenerator[bytes, None]:
-    """A file piece by piece.  Who asks for the next piece has sent the one before; who stops has not."""
-    unsent = 0
+    """A file piece by piece.  Who asks for the next piece has sent the one before; who stops has not.
+
+    Raises NoPackage when it is taken back meanwhile.
+    """
+    unsent, looked = 0, desk.now()
     try:
         for offset in range(first, end, PIECE):
+            if desk.now() - looked >= LOOK:
+                looked = desk.now()
+                if not await desk.ask(desk.exchange.inbox.may_go_on, reading):
+                    raise NoPackage
             piece = reading.read(offset, min(PIECE, end - offset))
             unsent = len(piece)
             yield piece

@@ -1,310 +1,441 @@
-"""Whatever is sent to whatever address, by whomever: a page, never a failure of ours, and always our headers."""
+"""Hostile people: forms of other sites, stolen links and cookies, guesses, and going on when one may not any more."""
 
 from __future__ import annotations
 
-import hashlib
-import http.client
-import itertools
-import json
-import random
 import re
-import socket
-from collections.abc import Iterator
-from dataclasses import dataclass
-from html.parser import HTMLParser
-from pathlib import Path
-from urllib.parse import quote, urlencode
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
 
+import paramiko
+import pyotp
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from fxsftp import seal
 from fxsftp.domain.model import Kind, User
-from fxsftp.fronts.portal import routes
-from fxsftp.fronts.portal.guard import HEADERS
-from tests.gate import PASSWORD, PORTAL, Gate, Shown, Visitor
-from tests.house import ANN, KARI, House
+from fxsftp.domain.policy import DAY, HOUR, MINUTE
+from fxsftp.fronts.portal.routes import PAGES, Page, Who
+from tests.exchange.hands import Hand, dispatched, with_policy
+from tests.fronts.portal.test_downloads import beginning, rest
+from tests.fronts.portal.test_send import TUS, Tus, begin
+from tests.gate import PASSWORD, Gate, Visitor, mail_links
+from tests.house import ANN, BOB, KARI, START, House
+from tests.walks.guests import Guest
 
-pytestmark = pytest.mark.xdist_group("portal-hostile")
-
-DATA = Path(__file__).parent.parent.parent / "data"
-NAUGHTY: list[str] = json.loads((DATA / "blns.json").read_text())
-INJECTIONS: list[str] = json.loads((DATA / "sqli_strings.json").read_text())
-TRAVERSALS: list[str] = json.loads((DATA / "traversal_paths.json").read_text())
-UNREAD = b"Invalid HTTP request received."  # what was no HTTP at all
-SQL = re.compile(r"sqlite|OperationalError|syntax error|unrecognized token|Traceback", re.IGNORECASE)
-SOURCES = itertools.count(1)  # each call comes from elsewhere: how often one may try is tested elsewhere
-
-
-@dataclass
-class Town:
-    """A portal with two people who have sent each other something, and what they are known by."""
-
-    house: House
-    gate: Gate
-    package: str
-    tokens: dict[str, str]
-
-    def token(self, who: str) -> str:
-        """The cookie of somebody; a new one if the last call has logged them out."""
-        if not who:
-            return ""
-        visits, now = self.house.exchange.visits, self.house.clock()
-        if visits.find(self.tokens.get(who, ""), now) is None:
-            self.tokens[who] = visits.begin(self.house.exchange.people.find(who), now)
-        return self.tokens[who]
-
-    def call(self, method: str, target: str, headers: list[tuple[str, str]], body: bytes) -> http.client.HTTPResponse:
-        """One request, byte for byte as it is given."""
-        head = [f"{method} {target} HTTP/1.1", "Host: portal.example", "Connection: close"]
-        head += [f"Content-Length: {len(body)}", f"X-Forwarded-For: {_source()}"]
-        head += [f"{name}: {value}" for name, value in headers]
-        with socket.create_connection(("127.0.0.1", self.gate.port), timeout=30) as line:
-            line.sendall("\r\n".join([*head, "", ""]).encode("latin-1") + body)
-            answer = http.client.HTTPResponse(line, method=method)
-            answer.begin()
-            answer.read_body = answer.read()  # type: ignore[attr-defined]
-            return answer
-
-
-def _source() -> str:
-    number = next(SOURCES)
-    return f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
-
-
-@pytest.fixture(scope="module")
-def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
-    with House(tmp_path_factory.mktemp("hostile") / "house", settings_text=PORTAL) as house, Gate(house) as gate:
-        kari, ann = house.kari(), house.ann()
-        house.exchange.people.set_password(ANN, PASSWORD, house.clock())
-        house.put(kari, f"/outbox/{ANN}/Ref 1/report.csv", b"a;b\n")
-        house.put(ann, f"/outbox/{KARI}/Ref 2/answer.csv", b"c;d\n")
-        house.exchange.writing.session_ended("s1", house.clock())
-        house.settle()
-        yield Town(house, gate, house.inbox(ann)[0].split("_")[1], {})
-
-
-# ---- any call ------------------------------------------------------------------------------------------
-
-letters = st.text(st.characters(codec="utf-8"), max_size=40)
-values = st.one_of(
-    st.text(st.characters(min_codepoint=32, max_codepoint=255, exclude_characters="\x7f"), max_size=60),
-    st.sampled_from(["0", "1", "-1", "9" * 20, "1e3", "bytes=0-", "bytes=5-1", "bytes=-0", "text/html", "*", "1.0.0"]),
-    st.sampled_from(["filename YQ==", "filename !!", "filename " + "QUFB" * 2000, ",,,", "a b c"]),
-    st.sampled_from(["application/offset+octet-stream", "multipart/form-data; boundary=x", "application/json"]),
-)
-HEADER_NAMES = (
-    "Accept Accept-Language Range If-Range If-None-Match Origin Sec-Fetch-Site Content-Type Tus-Resumable "
-    "Upload-Length Upload-Offset Upload-Metadata X-HTTP-Method-Override X-Forwarded-Proto Forwarded Referer User-Agent"
-)
-FIELD_NAMES = (
-    "email password again old next digits phone delivery line opens key name language timezone quiet digest phrase to "
-    "subject message must_have_code invitee act file upload code days form"
-)
-names, fields = st.sampled_from(HEADER_NAMES.split()), st.sampled_from(FIELD_NAMES.split())
-params = st.one_of(letters, st.sampled_from([*TRAVERSALS[::40], *NAUGHTY[::40], "1", "0", "9" * 18, "aaaa-aaaa"]))
-bodies = st.one_of(
-    st.binary(max_size=200),
-    st.dictionaries(fields, letters, max_size=6),
-    st.lists(st.tuples(fields, st.one_of(st.none(), letters), st.binary(max_size=60)), max_size=4),
-)
-
-
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    route=st.sampled_from(
-        [*(page.path for page in routes.PAGES), "/static/{name}", "/callbacks/twilio/{id}", "/{any}"]
-    ),
-    method=st.sampled_from(["GET", "POST", "HEAD", "PATCH", "DELETE", "OPTIONS", "PUT", "TRACE", "BREW"]),
-    is_fitting=st.booleans(),
-    who=st.sampled_from(["", ANN, KARI]),
-    given_params=st.lists(params, min_size=2, max_size=2),
-    is_ours=st.booleans(),
-    query=st.dictionaries(st.sampled_from(["next", "lang", "said", "email", "to", "before", "after"]), letters),
-    headers=st.lists(st.tuples(names, values), max_size=5, unique_by=lambda pair: pair[0]),
-    cookies=letters,
-    body=bodies,
-)
-def test_no_call_makes_the_portal_fail(
-    town: Town, route: str, method: str, is_fitting: bool, who: str, given_params: list[str], is_ours: bool,
-    query: dict[str, str], headers: list[tuple[str, str]], cookies: str, body: object,
-) -> None:  # fmt: skip
-    """Over the whole table of routes: below 500, no trace, and the headers of every answer."""
-    page = next((page for page in routes.PAGES if page.path == route), None)
-    if page and is_fitting:
-        method = sorted(page.handlers())[len(query) % len(page.handlers())]
-    token = town.token(who)
-    form = hashlib.sha256(f"form of {token}".encode()).hexdigest()[:32]
-    kind, content = _written(body, form)
-    said = [*headers, ("Cookie", f"fxsftp={token}; other={quote(cookies)}")]
-    said += [("X-CSRF-Token", form)] if is_fitting and "X-CSRF-Token" not in dict(said) else []
-    said += [("Tus-Resumable", "1.0.0")] if is_fitting and "Tus-Resumable" not in dict(said) else []
-    said += [("Content-Type", kind)] if kind and "Content-Type" not in dict(said) else []
-    filled = iter([town.package if is_ours else given_params[0], given_params[1]])
-    path = re.sub(r"\{[^}]+\}", lambda _: quote(next(filled), safe="/;"), route)
-    answer = town.call(method, f"{path}?{urlencode(query)}" if query else path, said, content)
-    text: bytes = answer.read_body  # type: ignore[attr-defined]
-    assert answer.status < 500, (answer.status, text[:500])
-    assert b"Traceback" not in text
-    if not (answer.status == 400 and text == UNREAD):
-        for name, _ in HEADERS:
-            assert answer.headers[name], (name, answer.status)
-        assert answer.headers["Cache-Control"]
-        assert "server" not in answer.headers
-
-
-def _written(body: object, token: str) -> tuple[str, bytes]:
-    """A body and its content type: bytes, a form of ours, or a form with files."""
-    if isinstance(body, dict):
-        return "application/x-www-form-urlencoded", urlencode({"form": token} | body).encode()
-    if isinstance(body, list):
-        parts = [b'--x\r\nContent-Disposition: form-data; name="form"\r\n\r\n' + token.encode()]
-        for name, filename, data in body:
-            file = "" if filename is None else f'; filename="{filename}"'
-            parts.append(f'--x\r\nContent-Disposition: form-data; name="{name}"{file}\r\n\r\n'.encode() + data)
-        return "multipart/form-data; boundary=x", b"\r\n".join([*parts, b"--x--\r\n"])
-    assert isinstance(body, bytes)
-    return "", body
-
-
-@pytest.mark.parametrize("route", ["/inbox/{}/files/", "/inbox/", "/sent/", "/send/", "/static/", "/password/", "/"])
-def test_no_traversal_leads_anywhere(town: Town, route: str) -> None:
-    """As they come, and quoted, for somebody who is logged in."""
-    before = route.format(town.package)
-    cookie = [("Cookie", f"fxsftp={town.token(ANN)}")]
-    for number, path in enumerate(TRAVERSALS[:: 3 if route != "/" else 2]):
-        raw = quote(path.lstrip("/"), safe="/%;" if number % 2 else "")
-        answer = town.call("GET", before + raw, cookie, b"")
-        assert answer.status in (400, 403, 404), (raw, answer.status)
-        assert b"root:" not in answer.read_body  # type: ignore[attr-defined]
-
-
-# ---- any string in any field ---------------------------------------------------------------------------
+SECURE = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "same-origin",
+}
 
 
 @pytest.fixture
-def stranger(town: Town) -> Visitor:
-    visitor = town.gate.visitor()
-    visitor.client.event_hooks["request"] = [lambda call: call.headers.update({"X-Forwarded-For": _source()})]
+def kari(house: House) -> User:
+    house.ann()
+    return house.kari()
+
+
+@pytest.fixture
+def ann(house: House, kari: User) -> User:
+    assert kari.email == KARI
+    return house.exchange.people.find(ANN)
+
+
+@pytest.fixture
+def visitor(gate: Gate, kari: User) -> Visitor:
+    return gate.logged_in(kari)
+
+
+@pytest.fixture
+def shipment(house: House, ann: User) -> str:
+    """From ann to kari, whose log-in is enough."""
+    Hand(house, ann).put(f"/outbox/{KARI}/Ref 2/large.bin", bytes(32 << 20))
+    return dispatched(house)
+
+
+def addresses(shipment: str) -> Iterator[tuple[Page, str]]:
+    """Every page of the portal, with an address of it."""
+    for page in PAGES:
+        path = page.path.replace("{shipment}", shipment).replace("{token}", "x" * 43)
+        yield page, re.sub(r"\{[a-z]+(:path)?\}", "1", path)
+
+
+def guest(house: House, password: str) -> Guest:
+    """Kari, by SFTP."""
+    assert house.port
+    assert house.listener
+    house.listener.terms = replace(house.listener.terms, wrong=0.0)
+    return Guest(house, KARI, password=password)
+
+
+def may_come_in(house: House, password: str) -> bool:
+    """Whether SFTP takes this password of kari's."""
+    try:
+        with guest(house, password).paramiko():
+            return True
+    except paramiko.AuthenticationException:
+        return False
+
+
+# ---- every page there is -------------------------------------------------------------------------------
+
+
+def test_no_page_is_shown_to_a_guest_framed_or_cached(gate: Gate, shipment: str) -> None:
+    client = gate.visitor().client
+    for page, path in addresses(shipment):
+        for method in page.handlers():
+            answer = client.request(method, path)
+            assert answer.status_code < 500, (method, path)
+            assert {name: answer.headers[name] for name in SECURE} == SECURE, (method, path)
+            assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
+            if page.who in (Who.USER, Who.DUE, Who.HALF):
+                assert answer.status_code == 303, (method, path)
+                assert answer.headers["Location"].startswith("/log-in")
+            elif page.who is Who.PROGRAM:
+                assert answer.status_code in (400, 401), (method, path)
+
+
+def test_no_form_of_another_site_does_anything(gate: Gate, visitor: Visitor, shipment: str) -> None:
+    """Neither without our token, nor with it from another origin, whatever kind of form it is."""
+    mine = begin(visitor)
+    token, client = visitor.form_token, visitor.client
+    for each in (shipment, mine):
+        for page, path in addresses(each):
+            for method in set(page.handlers()) - {"GET", "HEAD"}:
+                for how in ({"data": {"x": "1"}}, {"content": b"{}"}, {"files": {"a": b"1"}}):
+                    answer = client.request(method, path, headers=TUS, **how)
+                    assert answer.status_code in (400, 404, 412), (method, path, answer.status_code)
+                for lie in ({"Origin": "https://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "same-site"}):
+                    answer = client.request(method, path, data={"form": token}, headers=TUS | lie)
+                    assert answer.status_code == 403, (method, path)
+    assert visitor.get("/inbox").path == "/inbox"
+    assert visitor.get(f"/send/{mine}").status == 200
+
+
+def test_what_is_anothers_is_answered_as_what_is_not_there(gate: Gate, house: House, shipment: str) -> None:
+    """Ann's packages, and kari's: to bob they are as a number that nobody has."""
+    ann = gate.logged_in(house.exchange.people.find(ANN))
+    begun = begin(ann, to=KARI)
+    bob = gate.logged_in(house.add(BOB, Kind.MEMBER))
+    bob.get("/account")
+    form = {"form": bob.form_token, "file": "1", "to": KARI, "days": "1", "code": "0000-0000-0000-0000"}
+    headers = TUS | {"X-CSRF-Token": bob.form_token, "Content-Type": "application/x-www-form-urlencoded"}
+
+    def said(method: str, path: str, number: str) -> tuple[int, str]:
+        answer = bob.client.request(method, path, data=form, headers=headers)
+        return answer.status_code, answer.text.replace(number, "…")
+
+    for number in (shipment, begun):
+        for (page, theirs), (_, nobodys) in zip(addresses(number), addresses("0000-0000"), strict=True):
+            if number in theirs:
+                for method in page.handlers():
+                    status, text = said(method, theirs, number)
+                    assert status in (400, 404, 415), (method, theirs, status)
+                    assert (status, text) == said(method, nobodys, "0000-0000"), (method, theirs)
+
+
+# ---- a second factor that is due -------------------------------------------------------------------------
+
+
+def owing(gate: Gate, user: User) -> Visitor:
+    """A user who has just come in, where everybody must have a second factor."""
+    visitor = gate.visitor()
+    token = gate.house.exchange.visits.begin(user, gate.house.clock())
+    visitor.client.cookies.set("fxsftp", token, domain="127.0.0.1")
+    assert visitor.get("/").path.startswith("/account/totp")
     return visitor
 
 
-def logged_in(town: Town, visitor: Visitor, email: str) -> Visitor:
-    visitor.client.cookies.set("fxsftp", town.token(email), domain="127.0.0.1")
-    return visitor
+def test_who_owes_a_second_factor_can_do_nothing_before_it_is_set_up(house: House, kari: User, shipment: str) -> None:
+    with Gate(house) as gate:
+        mine = begin(gate.logged_in(kari))
+    with_policy(house, totp="members")
+    with Gate(house) as gate:
+        visitor = owing(gate, kari)
+        token = visitor.form_token
+        for each in (shipment, mine):
+            for page, path in addresses(each):
+                for method in page.handlers() if page.who in (Who.USER, Who.PROGRAM) else ():
+                    headers = TUS | {"X-CSRF-Token": token}
+                    answer = visitor.client.request(method, path, data={"form": token}, headers=headers)
+                    due = (303, "/account/totp?said=totp-due") if page.who is Who.USER else (403, None)
+                    assert (answer.status_code, answer.headers.get("Location")) == due, (method, path)
+        house.exchange.totp.allow(kari, house.clock())
+        assert visitor.get("/inbox").path.startswith("/account/totp")
+        html = visitor.submit("/account/totp/begin").html
+        secret = re.sub(r"\s", "", re.findall(r"<pre>([A-Z2-7 ]+)</pre>", html)[0])
+        visitor.submit("/account/totp", digits=pyotp.TOTP(secret).at(int(house.clock())))
+        assert visitor.get("/inbox").path == "/inbox"
 
 
-FORMS = (  # where it stands, where it goes, its fields
-    ("", "/log-in", "/log-in", ("email", "password", "next")),
-    ("", "/forgotten", "/forgotten", ("email",)),
-    (ANN, "/account", "/account", ("name", "language", "phrase", "quiet", "digest", "timezone")),
-    (ANN, "/account", "/account/password", ("old", "password", "again")),
-    (ANN, "/account", "/account/phone", ("phone",)),
-    (ANN, "/account", "/account/delivery", ("delivery",)),
-    (ANN, "/account", "/account/keys", ("line",)),
-    (ANN, "/account", "/account/keys/remove", ("key",)),
-    (ANN, "/account", "/account/totp", ("digits",)),
-    (ANN, "/account", "/account/totp/codes", ("digits",)),
-    (KARI, "/partners", "/partners", ("email", "phone")),
-    (ANN, "/send", "/send", ("to", "subject", "message", "must_have_code", "invitee", "phone")),
-    (ANN, "/inbox", "/inbox/{}/open", ("code",)),
-    (KARI, "/sent", "/sent/{}/resend", ("to", "phone")),
-    (KARI, "/sent", "/sent/{}/new-code", ("to",)),
-    (KARI, "/sent", "/sent/{}/extend", ("days",)),
-)
+def test_who_owes_a_second_factor_can_log_out(house: House, kari: User) -> None:
+    with_policy(house, totp="all")
+    with Gate(house) as gate:
+        visitor = owing(gate, kari)
+        assert visitor.submit("/log-out").path.startswith("/log-in")
+        assert visitor.get("/account/totp").path.startswith("/log-in")
 
 
-@pytest.mark.parametrize("form", FORMS, ids=lambda form: f"{form[2]}")
-def test_no_string_in_a_field_makes_a_page_fail_or_speak_of_sql(
-    town: Town, stranger: Visitor, form: tuple[str, str, str, tuple[str, ...]]
+# ---- visits --------------------------------------------------------------------------------------------
+
+
+def test_a_visit_ends_after_half_an_hour_without_a_word_and_after_twelve_in_any_case(
+    gate: Gate, house: House, kari: User
 ) -> None:
-    """Some of both lists for each form, others in each run; all of them where text is kept, below."""
-    who, at, to, names = form
-    visitor = logged_in(town, stranger, who) if who else stranger
-    visitor.get(at)
-    slow = "password" in to or to == "/log-in"  # Argon2
-    strings = random.sample(NAUGHTY, 6 if slow else 20) + random.sample(INJECTIONS, 6 if slow else 20)
-    for start in range(len(strings)):
-        typed = {name: strings[(start + number) % len(strings)] for number, name in enumerate(names)}
-        page = visitor.post(to.format(town.package), **{name: _sendable(text) for name, text in typed.items()})
-        assert page.status < 500, (typed, page.status)
-        assert not SQL.search(_without(page.text, typed.values())), typed
+    visitor = gate.logged_in(kari)
+    house.clock.turn(29 * MINUTE)
+    assert visitor.get("/inbox").path == "/inbox"
+    house.clock.turn(31 * MINUTE)
+    assert visitor.get("/inbox").path == "/log-in?next=/inbox"
+    visitor = gate.logged_in(kari)
+    for _ in range(28):
+        house.clock.turn(25 * MINUTE)
+        assert visitor.get("/inbox").path == "/inbox"
+    house.clock.turn(21 * MINUTE)
+    assert visitor.get("/inbox").path == "/log-in?next=/inbox"
 
 
-def test_text_that_is_kept_is_shown_as_text(town: Town, stranger: Visitor) -> None:
-    """Whatever stands in a subject, a message or a phrase, the page has the same elements as with plain words."""
-    visitor = logged_in(town, stranger, ANN)
-    visitor.get("/send")
-    plain = ""
-    kept = 0
-    strings = random.sample(NAUGHTY, 80) + random.sample(INJECTIONS, 40)  # others in each run
-    for text in ["plain words", *strings]:
-        typed = f"about {_sendable(text)}"
-        page = visitor.post("/send", to=KARI, subject=typed[:200], message=typed)
-        assert page.status < 500, text
-        if not re.fullmatch(r"/send/[0-9a-z]{4}-[0-9a-z]{4}", page.path):
-            visitor.get("/send")
-            continue  # refused, with a reason
-        plain = plain or skeleton(page.html)
-        assert skeleton(page.html) == plain, text
-        kept += 1
-        visitor.post(f"{page.path}/cancel")
-    assert kept > len(strings) // 2
+def test_a_cookie_goes_with_the_browser_and_no_script_and_no_other_site_gets_it(gate: Gate, house: House) -> None:
+    house.kari()
+    house.exchange.people.set_password(KARI, PASSWORD, START)
+    visitor = gate.visitor()
+    visitor.get("/log-in")
+    form = {"form": visitor.form_token, "email": KARI, "password": PASSWORD, "next": "/inbox"}
+    (said,) = visitor.client.post("/log-in", data=form).headers.get_list("Set-Cookie")
+    words = {word.strip().partition("=")[0].lower() for word in said.split(";")}
+    assert words == {"fxsftp", "path", "httponly", "samesite"}
 
 
-def skeleton(html: str) -> str:
-    """A page's elements and the names of their attributes, without what they say."""
-    parser = _Elements()
-    parser.feed(html)
-    return " ".join(parser.found)
+@pytest.mark.parametrize("cookie", ["x" * 8000, "", "\xff\xfe", "' OR 1=1 --", "{{7*7}}", "../../etc/passwd", "%00"])
+def test_a_cookie_that_is_none_of_ours_is_a_guests(gate: Gate, cookie: str) -> None:
+    headers = {"Cookie": f"fxsftp={cookie}".encode("latin-1")}
+    answer = gate.visitor().client.get("/inbox", headers=headers)  # type: ignore[arg-type]
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/log-in?next=/inbox")
 
 
-class _Elements(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append(".".join([tag, *(name for name, _ in attrs)]))
+def disable(house: House, user: User) -> None:
+    house.exchange.people.disable(user.email, house.clock())
 
 
-def _sendable(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()
+def log_out_everywhere(house: House, user: User) -> None:
+    house.exchange.visits.end_all(user)
 
 
-def _without(text: str, typed: object) -> str:
-    for each in typed:  # type: ignore[attr-defined]
-        text = text.replace(" ".join(each.split()), "")
-    return text
+def recall(house: House, user: User) -> None:
+    (found,) = house.exchange.inbox.arrivals(user, house.clock(), most=2)
+    house.exchange.sent.recall(house.exchange.people.find(ANN), found.shipment, house.clock())
 
 
-# ---- nobody learns who is known --------------------------------------------------------------------------
-
-
-def test_an_address_costs_the_same_whether_it_is_known_or_not(
-    town: Town, stranger: Visitor, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("end", [disable, log_out_everywhere, recall])
+def test_a_download_stops_with_the_right_to_it(
+    gate: Gate, house: House, visitor: Visitor, kari: User, shipment: str, end: Callable[[House, User], None]
 ) -> None:
-    """Counted in runs of Argon2, for seconds say nothing on a busy machine; and the pages say the same."""
-    runs: list[str] = []
-    for name in ("verify_password", "hash_password"):
-        verb = getattr(seal, name)
-        monkeypatch.setattr(seal, name, lambda *given, verb=verb, name=name: (runs.append(name), verb(*given))[1])
-    new: User = town.house.exchange.people.invite(
-        town.house.exchange.people.find(KARI), "new@firm.example", "+4790000009", town.house.clock(), kind=Kind.PARTNER
-    )
-    said = []
-    for address in (ANN, new.email, "nobody@firm.example", "no address"):
-        costs, pages = [], []
-        for path, typed in (("/log-in", {"email": address, "password": "not it"}), ("/forgotten", {"email": address})):
-            stranger.get(path)
-            runs.clear()
-            pages.append(_of(stranger.submit(path, **typed), address))
-            costs.append(list(runs))
-        said.append((costs, pages))
-    assert all(each == said[0] for each in said[1:])
-    assert said[0][0] == [["verify_password"], []]
+    with closing(beginning(gate, visitor, f"/inbox/{shipment}/files/large.bin", 1 << 20)) as line:
+        end(house, kari)
+        house.clock.turn(3)
+        assert rest(line) < (32 << 20) - (2 << 20)
+    assert visitor.client.get(f"/inbox/{shipment}/files/large.bin").status_code in (303, 404)
 
 
-def _of(page: Shown, address: str) -> tuple[int, str, str]:
-    return page.status, page.path, page.text.replace(address, "…")
+@pytest.mark.parametrize("end", [disable, log_out_everywhere])
+def test_an_upload_stops_with_the_visit_that_began_it(
+    house: House, visitor: Visitor, kari: User, end: Callable[[House, User], None]
+) -> None:
+    tus, half = Tus(visitor, begin(visitor)), 1 << 20
+    url = tus.create("a.bin", 2 * half).headers["Location"]
+
+    def pieces() -> Iterator[bytes]:
+        yield bytes(half)
+        end(house, kari)
+        house.clock.turn(3)
+        for _ in range(half >> 16):
+            yield bytes(1 << 16)
+
+    answer = tus.patch(url, 0, pieces(), **{"Content-Length": str(2 * half)})
+    assert answer.status_code == 401
+    assert tus.client.head(url, headers=tus.headers).status_code == 401
+
+
+def test_an_upload_under_way_keeps_its_visit_from_ending_by_idleness(house: House, visitor: Visitor) -> None:
+    tus, token = Tus(visitor, begin(visitor)), visitor.client.cookies["fxsftp"]
+    url = tus.create("a.bin", 1 << 30).headers["Location"]
+
+    def is_seen() -> bool:
+        visit = house.exchange.visits.find(token, house.clock())
+        return visit is not None and visit.seen > house.clock() - MINUTE
+
+    def slowly() -> Iterator[bytes]:
+        for _ in range(4):
+            house.clock.turn(20 * MINUTE)
+            for _ in range(1000):
+                if not is_seen():
+                    yield bytes(1 << 14)
+            assert is_seen()
+
+    assert tus.patch(url, 0, slowly()).status_code == 204
+    assert visitor.get("/inbox").path == "/inbox"
+
+
+def test_a_password_by_a_link_ends_every_visit_there_is(gate: Gate, house: House, visitor: Visitor) -> None:
+    other = gate.visitor()
+    other.get("/forgotten")
+    other.submit(email=KARI)
+    (link,) = mail_links(house, KARI, "/password/")
+    other.get(path_of(link))
+    other.submit(password="seven small lanterns", again="seven small lanterns")
+    assert visitor.get("/inbox").path == "/log-in?next=/inbox"
+    assert other.get("/inbox").path == "/inbox"
+
+
+# ---- links ---------------------------------------------------------------------------------------------
+
+
+def path_of(link: str) -> str:
+    return "/" + link.split("/", 3)[3]
+
+
+def asked(gate: Gate, address: str = KARI) -> str:
+    """The path of the link that somebody asked for."""
+    visitor = gate.visitor()
+    visitor.get("/forgotten")
+    visitor.submit(email=address)
+    return path_of(mail_links(gate.house, address, "/password/")[-1])
+
+
+def test_a_link_serves_once_and_a_newer_one_ends_it(gate: Gate, kari: User) -> None:
+    first = asked(gate)
+    second = asked(gate, kari.email)
+    thief = gate.visitor()
+    assert thief.get(first).status == 404
+    visitor = gate.visitor()
+    visitor.get(second)
+    assert visitor.submit(password=PASSWORD, again=PASSWORD).path.startswith("/inbox")
+    assert thief.get(second).status == 404
+    page = thief.post(second, password="quite another one", again="quite another one")
+    assert page.status == 404
+    assert gate.house.exchange.people.check_password(KARI, PASSWORD, gate.house.clock())
+
+
+def test_a_link_that_is_too_old_is_over(gate: Gate, house: House, kari: User) -> None:
+    link = asked(gate, kari.email)
+    house.clock.turn(2 * HOUR + 1)
+    assert gate.visitor().get(link).status == 404
+
+
+def test_of_two_who_use_one_invitation_exactly_one_wins(gate: Gate, house: House, kari: User) -> None:
+    house.exchange.people.invite(kari, BOB, "+4792222222", house.clock())
+    path = path_of(mail_links(house, BOB, "/welcome/")[0])
+    visitors = [gate.visitor() for _ in range(2)]
+    for each in visitors:
+        each.get(path)
+    threads = [threading.Thread(target=each.submit, args=(path,)) for each in visitors]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert sorted(each.page.status for each in visitors) == [200, 404]
+    assert len(mail_links(house, BOB, "/password/")) == 1
+
+
+def test_an_invitation_is_no_password_link_and_ends_by_itself(gate: Gate, house: House, kari: User) -> None:
+    house.exchange.people.invite(kari, BOB, "+4792222222", house.clock())
+    path = path_of(mail_links(house, BOB, "/welcome/")[0])
+    visitor = gate.visitor()
+    assert visitor.get(path.replace("/welcome/", "/password/")).status == 404
+    assert visitor.get(asked(gate).replace("/password/", "/welcome/")).status == 404
+    house.clock.turn(14 * DAY + 1)
+    assert visitor.get(path).status == 404
+
+
+@pytest.mark.parametrize("token", ["x", "x" * 43, "x" * 8000, "%27%20OR%201%3D1", "%7B%7B7*7%7D%7D", "%FF", "%C3%B8"])
+@pytest.mark.parametrize("kind", ["welcome", "password"])
+def test_a_token_that_is_none_opens_nothing(gate: Gate, kind: str, token: str) -> None:
+    visitor = gate.visitor()
+    page = visitor.get(f"/{kind}/{token}")
+    assert page.status == 404
+    assert "49" not in re.sub(r"[0-9a-f]{12,}", "", page.text)
+    visitor.get("/log-in")
+    assert visitor.post(f"/{kind}/{token}", password=PASSWORD, again=PASSWORD).status == 404
+
+
+# ---- guesses -------------------------------------------------------------------------------------------
+
+
+def wrong_by_portal(gate: Gate, times: int, email: str = KARI) -> None:
+    for _ in range(times):
+        gate.house.clock.turn(4)  # no faster than one source may
+        visitor = gate.visitor()
+        visitor.get("/log-in")
+        assert visitor.submit(email=email, password="not the right one").status == 403
+
+
+def lets_in(gate: Gate) -> bool:
+    visitor = gate.visitor()
+    visitor.get("/log-in")
+    return visitor.submit(email=KARI, password=PASSWORD).path == "/inbox"
+
+
+def test_wrong_passwords_in_the_portal_close_sftp_too(gate: Gate, house: House, kari: User) -> None:
+    house.exchange.people.set_password(kari.email, PASSWORD, house.clock())
+    assert may_come_in(house, PASSWORD)
+    wrong_by_portal(gate, 10)
+    assert not lets_in(gate)
+    assert not may_come_in(house, PASSWORD)
+    house.clock.turn(16 * MINUTE)
+    assert may_come_in(house, PASSWORD)
+
+
+def test_wrong_passwords_by_sftp_close_the_portal_too(gate: Gate, house: House, kari: User) -> None:
+    house.exchange.people.set_password(kari.email, PASSWORD, house.clock())
+    for _ in range(10):
+        assert not may_come_in(house, "not the right one")
+    assert not lets_in(gate)
+    house.clock.turn(16 * MINUTE)
+    assert lets_in(gate)
+
+
+def test_wrong_digits_of_the_app_close_the_log_in_as_wrong_passwords_do(gate: Gate, house: House, kari: User) -> None:
+    totp, now = house.exchange.totp, house.clock()
+    totp.allow(kari, now)
+    secret, _ = totp.begin(kari, now)
+    totp.confirm(kari, pyotp.TOTP(secret).at(int(now)), now)
+    house.exchange.people.set_password(KARI, PASSWORD, now)
+    visitor = gate.visitor()
+    visitor.get("/log-in")
+    visitor.submit(email=KARI, password=PASSWORD)
+    for _ in range(10):
+        house.clock.turn(4)
+        assert visitor.submit(digits="000000").status == 403
+    house.clock.turn(30)
+    assert visitor.submit(digits=pyotp.TOTP(secret).at(int(house.clock()))).status == 403
+    assert not may_come_in(house, PASSWORD)
+
+
+def test_digits_from_the_phone_can_be_guessed_five_times(gate: Gate, house: House, visitor: Visitor) -> None:
+    visitor.get("/account")
+    path = visitor.submit("/account/phone", phone="+47 911 11 111").path
+    for _ in range(4):
+        assert visitor.submit(digits="abcdef").status == 403
+    assert visitor.submit(digits="abcdef").status in (403, 409)
+    assert visitor.get(path).status == 409
+    assert house.exchange.people.find(KARI).phone == "+4790000000"
+
+
+@pytest.mark.parametrize("email", [KARI, BOB, "nobody@nowhere.example", "", "' OR '1'='1"])
+def test_a_log_in_costs_one_argon2_whoever_is_named(
+    gate: Gate, house: House, kari: User, email: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that its time tells nobody who is known here, registered, or locked."""
+    house.exchange.people.set_password(kari.email, PASSWORD, house.clock())
+    house.exchange.people.invite(kari, BOB, "+4792222222", house.clock())
+    real, spent = seal.verify_password, []
+
+    def verify(kept: str, given: str) -> bool:
+        spent.append(1)
+        return real(kept, given)
+
+    monkeypatch.setattr(seal, "verify_password", verify)
+    wrong_by_portal(gate, 1, email)
+    assert len(spent) == 1
