@@ -102,13 +102,14 @@ class Ours(Contestant):
     """`fxsftp serve`: all its processes."""
 
     name = "fxsftp"
+    workers = "auto"  # as in production
 
     def start(self) -> None:
         settings = {
             # Nothing leaves by itself in the middle of another's turn; `send` is said for what is to be downloaded.
             "exchange": dict.fromkeys(("settle_loose", "settle_folder", "settle_connected", "settle_suspect"), "1 h"),
             # All sessions are of one user and from one address here, as behind a proxy.
-            "sftp": {"max_sessions_per_user": 1000, "max_rate": 0},
+            "sftp": {"max_sessions_per_user": 1000, "max_rate": 0, "workers": self.workers},
         }
         self._served = Served(self.folder / "exchange", settings)
         line = self.key.with_name(f"{self.key.name}.pub").read_text()
