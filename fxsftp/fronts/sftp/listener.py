@@ -26,7 +26,7 @@ from fxsftp.fronts.sftp import tuned
 from fxsftp.fronts.sftp.algorithms import MODERN, Algorithms, Offer, misfit
 from fxsftp.fronts.sftp.commands import CommandSession
 from fxsftp.fronts.sftp.doorway import Doorway, Startups
-from fxsftp.fronts.sftp.overrides import ask_twice, hold, hush, mend, take_no_environment, turn_away
+from fxsftp.fronts.sftp.overrides import ask_twice, cut_no_crumbs, hold, hush, mend, take_no_environment, turn_away
 from fxsftp.fronts.sftp.rooms import Rooms
 from fxsftp.fronts.sftp.second import NO_SECOND, PASSWORD, Second
 from fxsftp.fronts.sftp.session import SftpSession
@@ -519,6 +519,7 @@ class Door(asyncssh.SSHServerSession[bytes]):
         self._chan, self._is_closing = chan, chan.is_closing
         hush(chan)
         take_no_environment(chan)
+        cut_no_crumbs(chan)
         tuned.tune(chan)
 
     def subsystem_requested(self, subsystem: str) -> bool:

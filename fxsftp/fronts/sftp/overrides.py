@@ -4,7 +4,8 @@ Methods are set on single objects, public ones where they serve.  A newer asyncs
 more breaks nothing; what we would lose then, a test shows: a full line stops us, a stranger waits, no environment.
 The private names in use: `_transport`, `_send_version` and `_recv_handler` (a stranger is to wait before anything is
 said or heard), `_process_env_request` (there is no public way to refuse one), `_login_timer` with its callback
-(there is none to give who looks for a phone more time), and `_next_service` (nor to let that be asked for twice).
+(there is none to give who looks for a phone more time), `_next_service` (nor to let that be asked for twice), and
+`_send_pktsize` (nor to refuse a client that takes a byte at a time).  What only makes us faster is in `tuned`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 import asyncssh
 
 IGNORE, KEXINIT, NEWKEYS = 2, 20, 21  # SSH_MSG_…
+LEAST = 512  # bytes; the smallest packets that a client can have its data in
 
 # Groups 16 and 18 are meant, and nobody who reads the service's log could do anything about it.
 warnings.filterwarnings("ignore", "Diffie-Hellman over finite fields", module=r"asyncssh\.")
@@ -128,6 +130,12 @@ def take_no_environment(chan: asyncssh.SSHServerChannel[bytes]) -> None:
     """Refuse each variable that a client would set; nothing here reads them, and they would be kept."""
     door: Any = chan
     door._process_env_request = _refuse
+
+
+def cut_no_crumbs(chan: asyncssh.SSHServerChannel[bytes]) -> None:
+    """Send data in packets that cost nobody else: one READ would fill 261,120 of a byte, and take seconds."""
+    door: Any = chan
+    door._send_pktsize = max(getattr(door, "_send_pktsize", LEAST), LEAST)
 
 
 def _refuse(_packet: object) -> bool:

@@ -403,6 +403,27 @@ def test_a_read_of_4_gib_gets_what_one_packet_may_hold(door: Door) -> None:
     asyncio.run(walk())
 
 
+def test_who_takes_a_byte_at_a_time_holds_up_nobody(door: Door) -> None:
+    """256 KiB in packets of a byte would keep the loop for seconds; they come in packets of 512."""
+    content = bytes(range(256)) * 1000
+    shipment = door.deliver(ANN, KARI, content)
+    packets: list[int] = []
+
+    async def walk() -> None:
+        async with door.raw(KARI, greet=False) as raw:
+            chan, wire = await raw.conn.create_session(sftp._Wire, subsystem="sftp", encoding=None, max_pktsize=1)
+            raw.chan, raw._wire = chan, wire
+            chan.log_received_packet = lambda kind, *_: packets.append(kind)
+            raw.send(sftp.HELLO)
+            assert (await raw.answer()).kind == sftp.VERSION
+            handle = (await raw.open(f"/inbox/{shipment}/report.csv", sftp.R)).handle
+            raw.send(sftp.read(1, handle, 0, len(content)))
+            assert (await raw.answer()).data == content
+
+    asyncio.run(walk())
+    assert len(content) // 512 <= len(packets) < len(content) // 256
+
+
 @pytest.mark.parametrize("window", [2 << 20, (1 << 31) - 1], ids=["usual-window", "endless-window"])
 def test_who_does_not_read_costs_a_few_mib(door: Door, monkeypatch: pytest.MonkeyPatch, window: int) -> None:
     """Neither SSH's window nor an endless one makes the server fetch far ahead of a client that takes nothing."""
