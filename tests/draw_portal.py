@@ -41,6 +41,7 @@ KARI, ANN, BOB, NINA, OLA, SIRI = (
     "kari@ssb.example", "ann@firm.example", "bob@works.example", "nina@clinic.example", "ola@ssb.example",
     "siri@ssb.example",
 )  # fmt: skip
+PHONE_OF_ANN = "+4790000002"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDUFSfCzqTidEZbu3gxhH3pWKr8gT7eB3lg1KDgO4ai9 ann@laptop"
 CSV = b"person;municipality;value\n" * 9000
 
@@ -54,7 +55,7 @@ class Scene:
 
     house: House
     packages: dict[str, str] = field(default_factory=dict)  # their numbers, by what they show
-    codes: dict[str, str] = field(default_factory=dict)  # by package
+    codes: dict[str, str] = field(default_factory=dict)  # ann's, by package
     links: dict[tuple[str, str], str] = field(default_factory=dict)  # paths, by kind and address
     digits: dict[str, str] = field(default_factory=dict)  # by phone
     gate: Gate | None = None
@@ -92,7 +93,7 @@ class Scene:
                 for errand in courier.carriage.take_due(way, now, lease="scene", seconds=60, limit=1000):
                     notice = errand.notice
                     courier.carriage.carried(notice.id, "scene", notice.id, now)
-                    if errand.kind == "code" and errand.code and notice.shipment_id:
+                    if errand.kind == "code" and errand.code and notice.shipment_id and notice.address == PHONE_OF_ANN:
                         self.codes[notice.shipment_id] = errand.code
                     elif errand.kind == "confirm" and errand.code:
                         self.digits[notice.address] = errand.code
@@ -119,7 +120,7 @@ def _people(made: Scene, language: str) -> None:
         (KARI, Kind.MEMBER, "Kari Nordmann", "+4790000000"),
         (OLA, Kind.MEMBER, "Ola Nordmann", "+4790000001"),
         (SIRI, Kind.MEMBER, "Siri Nordmann", "+4790000005"),
-        (ANN, Kind.PARTNER, "Ann Example", "+4790000002"),
+        (ANN, Kind.PARTNER, "Ann Example", PHONE_OF_ANN),
         (BOB, Kind.PARTNER, "Bob Builder", "+4790000003"),
     )
     for email, kind, name, phone in everybody:

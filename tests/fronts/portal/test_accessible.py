@@ -94,7 +94,7 @@ def too_wide(page: Page) -> list[str]:
 @pytest.fixture
 def context(browser: Browser) -> Iterator[BrowserContext]:
     made = browser.new_context(locale="en-GB", viewport={"width": DESK, "height": 800})
-    made.set_default_timeout(60_000)
+    made.set_default_timeout(30_000)
     made.set_extra_http_headers({"X-Forwarded-For": "192.0.2.250"})
     yield made
     made.close()
@@ -102,6 +102,7 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
 
 def tabs_to(page: Page, what: str) -> None:
     """Tab, and again, until the focus is on `what`; and wherever it comes, it is seen."""
+    page.wait_for_load_state()
     for _ in range(80):
         page.keyboard.press("Tab")
         ring = page.evaluate(
