@@ -75,7 +75,7 @@ DOORS: dict[str, set[str]] = {
 
 # Each outside library and the only modules that may import it.
 HOMES: dict[str, tuple[str, ...]] = {
-    "cryptography": ("fxsftp.seal.primitives", "fxsftp.fronts.sftp.tuned"),  # what is sealed, and the line of SSH
+    "cryptography": ("fxsftp.seal.primitives", "fxsftp.fronts.sftp.ciphers"),  # of what is kept, and of SSH
     "nacl": ("fxsftp.seal.primitives",),
     "sqlite3": ("fxsftp.store", "fxsftp.store.*"),
     "sqlite_utils": ("fxsftp.store", "fxsftp.store.*"),
