@@ -35,7 +35,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from fxsftp import errors
 
 USUAL = Path("/etc/fxsftp/fxsftp.toml")
-WORKERS_MOST = 8  # of `auto`: beyond that they wait for each other's rows
+MOST, PAYS = 64, 8  # workers that there may be, and that `auto` makes: more would wait for each other's rows
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
@@ -116,9 +116,15 @@ def _startups(value: object) -> object:
 
 def _workers(value: object) -> object:
     """A number, or 'auto'."""
-    if value in (0, "0"):
-        raise ValueError("write 'auto', or how many")
-    return 0 if value == "auto" else value
+    if value == "auto":
+        return 0
+    try:
+        wanted = 0 if isinstance(value, bool) else int(str(value))
+    except ValueError:
+        wanted = 0
+    if not 1 <= wanted <= MOST:
+        raise ValueError(f"write 'auto', or how many, up to {MOST}")
+    return wanted
 
 
 def _zone(value: str) -> str:
@@ -160,7 +166,7 @@ Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 HookName = Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9-]*)?$")]
 Zone = Annotated[str, AfterValidator(_zone)]
 PublicUrl = Annotated[str, AfterValidator(_public_url)]
-Workers = Annotated[int, BeforeValidator(_workers), Field(ge=0, le=64)]  # 0: one for each core
+Workers = Annotated[int, BeforeValidator(_workers)]  # 0: one for each core
 Networks = Annotated[tuple[Annotated[str, AfterValidator(_network)], ...], BeforeValidator(_several)]
 HookNames = Annotated[tuple[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")], ...], BeforeValidator(_several)]
 Delivery = Literal["code", "keys", "session"]
@@ -254,7 +260,7 @@ class Sftp(Section):
     @property
     def processes(self) -> int:
         """How many workers there are to be: one for each core that this process may use, and no more than pay."""
-        return self.workers or min(len(os.sched_getaffinity(0)), WORKERS_MOST)
+        return self.workers or min(len(os.sched_getaffinity(0)), PAYS)
 
 
 class Notify(Section):

@@ -103,6 +103,21 @@ def test_sizes_are_read_as_people_write_them(written: Written, text: str, size: 
     assert load(written(f"[exchange]\nquota = {text}"), {}).exchange.quota == size
 
 
+@pytest.mark.parametrize(("cores", "processes"), [(1, 1), (2, 2), (64, 8)])
+def test_there_is_a_worker_for_each_core_that_may_be_used(
+    monkeypatch: pytest.MonkeyPatch, cores: int, processes: int
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)))
+    assert load(None, {}).sftp.processes == processes
+    assert load(None, {"FXSFTP_SFTP__WORKERS": "3"}).sftp.processes == 3
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "65", "'many'", "true", "1.5"])
+def test_a_number_of_workers_that_can_not_be_is_refused(written: Written, text: str) -> None:
+    with pytest.raises(errors.BadSettings, match=r"sftp.workers: write 'auto', or how many, up to 64"):
+        load(written(f"[sftp]\nworkers = {text}"), {})
+
+
 def test_without_a_file_the_defaults_hold() -> None:
     settings = load(None, {})
     assert settings.exchange.settle_loose == 30.0

@@ -114,3 +114,16 @@ def test_a_network_that_one_machine_may_have_counts_as_one() -> None:
     assert source("::ffff:203.0.113.1") == source("203.0.113.1")
     assert source("fe80::1%eth0") == "fe80::/64"
     assert source("?") == "?"
+
+
+@pytest.mark.parametrize(
+    ("workers", "each"), [(1, (30, 30, 100)), (2, (15, 30, 50)), (4, (12, 30, 25)), (8, (12, 30, 24))]
+)
+def test_places_are_divided_among_workers_but_a_rush_of_one_client_fits_into_each(
+    workers: int, each: tuple[int, int, int]
+) -> None:
+    assert Startups(30, 30, 100).among(workers) == Startups(*each)
+
+
+def test_a_few_places_are_not_made_more_by_dividing_them() -> None:
+    assert Startups(2, 30, 4).among(8) == Startups(2, 30, 4)

@@ -1,0 +1,57 @@
+"""Who is logged in is counted in all processes that live."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from fxsftp.domain.model import User
+from fxsftp.errors import HouseFull, TooManyOfYours
+from fxsftp.exchange import Exchange
+from tests.exchange.hands import another_process, registry_of
+from tests.house import House
+
+
+@pytest.fixture
+def other(house: House) -> Iterator[Exchange]:
+    """A second process."""
+    exchange = another_process(house)
+    yield exchange
+    exchange.close()
+
+
+def come_in(exchange: Exchange, user: User, name: str, *, of_user: int = 2, in_all: int = 3) -> None:
+    exchange.guests.come_in(user, name, of_user=of_user, in_all=in_all, now=1_795_000_000.0)
+
+
+def test_a_user_has_so_many_connections_in_all_processes_together(house: House, other: Exchange) -> None:
+    ann, kari = house.ann(), house.kari()
+    come_in(house.exchange, ann, "1")
+    come_in(other, ann, "2")
+    with pytest.raises(TooManyOfYours, match="You have 2 connections here"):
+        come_in(house.exchange, ann, "3")
+
+    come_in(house.exchange, kari, "4")
+    other.guests.leave("2")
+    come_in(other, ann, "5")
+
+
+def test_a_house_that_is_full_is_full_at_every_door(house: House, other: Exchange) -> None:
+    ann, kari = house.ann(), house.kari()
+    for exchange, user, name in ((house.exchange, ann, "1"), (other, ann, "2"), (other, kari, "3")):
+        come_in(exchange, user, name)
+    with pytest.raises(HouseFull):
+        come_in(house.exchange, kari, "4")
+
+
+def test_those_of_a_dead_process_count_no_more_and_are_forgotten(house: House, other: Exchange) -> None:
+    ann = house.ann()
+    for name in ("1", "2"):
+        come_in(house.exchange, ann, name)
+    house.exchange._holdings.workers.end()
+
+    come_in(other, ann, "3")
+    other.writing.begin()
+
+    assert registry_of(other).guests.of_user(ann.id) == {other._holdings.workers.name: 1}
