@@ -58,7 +58,8 @@ async def come_in(call: Call, user: User, onward: str) -> Response:
     """A new visit under a new cookie: a cookie that somebody planted before knows nothing of it."""
     old = call.token
     token = await call.desk.ask(call.exchange.visits.begin, user, call.now())
-    await call.desk.ask(call.exchange.visits.end, old)
+    if call.visit:
+        await call.desk.ask(call.exchange.visits.end, old)
     await call.desk.ask(call.exchange.people.came_in, user, call.now())
     call.renew(token)
     if await call.desk.ask(call.exchange.totp.is_due, user):
