@@ -238,7 +238,6 @@ def _say_ready() -> None:
 
 async def _serve_sftp(settings: Settings, stop: asyncio.Event, shared: Shared) -> None:
     exchange = open_exchange(settings, role="sftp", running=shared.running, workers=shared.workers)
-    exchange.writing.begin()
     desk = Desk(exchange, SteadyClock(shared.clock), slow=SLOW if shared.workers == 1 else 1)
     listener = await listen(
         desk,
@@ -249,6 +248,7 @@ async def _serve_sftp(settings: Settings, stop: asyncio.Event, shared: Shared) -
         port=shared.port or settings.sftp.port,
         is_shared=shared.workers > 1,
     )
+    desk.see_to(desk.ask(exchange.writing.begin))  # who asks for a draft before that has come to it takes it up
     growing = asyncio.create_task(_saying_what_grows(desk))
     deciding = asyncio.create_task(_deciding(settings, desk))
     _is_there_to_stay()

@@ -58,8 +58,7 @@ class Outbox:
         if not place.who and not place.path:
             return _folder_entry("outbox", now, FOLDER_MODE)
         file = self._file(user, place)
-        if file and file.writer and not self._drops.writer(file):
-            file = self._writing.as_left(file)
+        file = self._as_left(file) if file else None
         if file:
             return self._entry(file)
         folder = self._rows.folder(user.id, place.who, place.path)
@@ -74,7 +73,8 @@ class Outbox:
         if not after and not self.stat(user, place, now).is_folder:
             raise NotAFolder(place.name)
         rows, who, path = self._rows, place.who, place.path
-        files = rows.in_folder(user.id, who, path, after, most)
+        left = map(self._as_left, rows.in_folder(user.id, who, path, after, most))
+        files = [file for file in left if file]
         folders = [
             _folder_entry(folder.path.rpartition("/")[2], folder.mtime, folder.mode)
             for folder in rows.folders_in(user.id, who, path, after, most)
@@ -85,6 +85,10 @@ class Outbox:
                 found = rows.folder(user.id, email, "")
                 entries[email] = _folder_entry(email, found.mtime if found else user.made, FOLDER_MODE)
         return [entries[name] for name in sorted(entries)[:most]]
+
+    def _as_left(self, file: File) -> File | None:
+        """What a dead process had open, as it can be resumed."""
+        return self._writing.as_left(file) if file.writer and not self._drops.writer(file) else file
 
     def _entry(self, file: File) -> Entry:
         draft = self._drops.writers.get(file.id)

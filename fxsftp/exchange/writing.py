@@ -322,10 +322,17 @@ class Writing:
 
     def as_left(self, file: File) -> File | None:
         """The row as it is once what a dead process had open is taken up: what a client asks before it resumes."""
-        if file.writer and not self._workers.is_there(name_of(file.writer)):
-            self.take_up(file)
-            return self._rows.file(file.id)
-        return file
+        until = time.monotonic() + PUT_AWAY
+        current: File | None = file
+        while current and current.writer:
+            if not self._workers.is_there(name_of(current.writer)):
+                self.take_up(current)
+            elif current.writer.endswith(f" {PUTTING_AWAY}") and time.monotonic() < until:
+                time.sleep(LOOK)
+            else:
+                return current
+            current = self._rows.file(file.id)
+        return current
 
     def _is_ours(self, writer: str) -> bool:
         return self._workers.is_mine(writer) and writer != self._workers.signed(PUTTING_AWAY)

@@ -15,7 +15,7 @@ from fxsftp.errors import Unavailable
 from fxsftp.exchange import drafts
 from fxsftp.exchange.drafts import Draft
 from fxsftp.store.vault import local
-from tests.exchange.hands import Hand, dispatched, killed, registry_of, write
+from tests.exchange.hands import Hand, another_process, dispatched, killed, registry_of, write
 from tests.house import KARI, House
 
 FILE = f"/outbox/{KARI}/Ref 1/large.bin"
@@ -155,6 +155,23 @@ def test_after_kill_9_only_what_was_not_synced_is_verified(
     revived.close(draft)
     shipment = dispatched(house)
     assert Hand(house, kari.user, exchange=house.exchange).get(f"/inbox/{shipment}/large.bin") == DATA
+
+
+@pytest.mark.usefixtures("kari")
+@pytest.mark.parametrize("looks", ["stat", "ls"])
+def test_who_looks_at_a_draft_before_a_new_service_has_come_to_it_sees_what_was_flushed(
+    house: House, ann: Hand, looks: str
+) -> None:
+    """A service answers before it has taken up all that a killed one had open."""
+    draft = ann.open(FILE)
+    write(draft, DATA[: 9 * seal.CHUNK + 1])
+    draft.settle_chores()
+    house.exchange._holdings.workers.end()
+    revived = Hand(house, ann.user, "s2", another_process(house))
+    size = revived.stat(FILE).size if looks == "stat" else revived.ls(FILE.rpartition("/")[0])["large.bin"]
+    assert size == 9 * seal.CHUNK
+    revived.exchange.writing.begin()
+    assert revived.stat(FILE).size == size
 
 
 @pytest.mark.usefixtures("synced_often")
