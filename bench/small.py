@@ -4,7 +4,8 @@
 
 OpenSSH's sftp puts and gets a folder of files of 4 KiB in one session that was there before.  With `--against`, another
 checkout of this project is served too, by turns: on a machine that others use as well, only what was measured side by
-side can be compared.
+side can be compared.  The two must have the same registry; else run this in one and in the other, by turns.  One worker
+serves, so that there is one process to look at.
 """
 
 from __future__ import annotations
@@ -14,11 +15,10 @@ import filecmp
 import os
 import shutil
 import statistics
-import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +32,10 @@ from tests.walks.guests import ROOT, Guest
 
 EACH = 4096  # bytes
 # Nothing leaves by itself in the middle of a turn; `send` is said for what is to be downloaded.
-SETTLED = {"exchange": dict.fromkeys(("settle_loose", "settle_folder", "settle_connected", "settle_suspect"), "1 h")}
+SETTINGS: Mapping[str, Mapping[str, object]] = {
+    "exchange": dict.fromkeys(("settle_loose", "settle_folder", "settle_connected", "settle_suspect"), "1 h"),
+    "sftp": {"workers": 1},
+}
 
 
 @dataclass
@@ -47,6 +50,7 @@ class Contestant:
 
     def address(self, guest: Guest) -> Address:
         host_key = (self.served.folder / "ssh_host_ed25519_key.pub").read_text()
+        assert guest.key
         return Address(self.served.port, guest.email, guest.key, host_key)
 
     def measure(self, work: str, guest: Guest, line: str) -> None:
@@ -93,7 +97,7 @@ def serve(stack: ExitStack, name: str, folder: Path, checkout: Path) -> Contesta
     """Start one; what `python -m fxsftp` finds first is the folder it is started in."""
     folder.mkdir()
     walks.ROOT = checkout
-    served = stack.enter_context(walks.Served(folder / "exchange", SETTLED))
+    served = stack.enter_context(walks.Served(folder / "exchange", SETTINGS))
     ann, kari = served.add(ANN, Kind.PARTNER), served.add(KARI, Kind.MEMBER)
     served.serve()
     walks.ROOT = ROOT
@@ -121,4 +125,4 @@ def report(contestants: list[Contestant], count: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
