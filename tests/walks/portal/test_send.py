@@ -129,3 +129,5 @@ def test_a_broken_line_costs_nothing_that_has_arrived(town: Town, tmp_path: Path
         goes_on = [int(offset) for offset in re.findall(rb"Upload-Offset: (\d+)", town.wire.up[before:])]
         assert max(goes_on) > 0  # not from the beginning
         assert not town.wire.is_to_be_cut
+        # Chromium sends a call whose line breaks once more by itself; by then the offset is another, and it hears so.
+        ann.problems[:] = [problem for problem in ann.problems if not problem.startswith("409 PATCH")]
