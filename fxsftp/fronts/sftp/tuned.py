@@ -13,8 +13,7 @@ Why, and what asyncssh would have to do so that it could go:
 | Intake | all that arrived was put into a new object each time | a BufferedProtocol |
 | TunedConnection.serve, _serve_any | each packet was cut off the front of all that had arrived, twice | an index |
 | _serve_data | between the cipher and the session lay five copies | `decrypt_into` |
-| send_data, TunedChannel | answers were copied nine times, and sent packet by packet | `encrypt_into`, writelines |
-| _send, _force_close | what is answered to packets that came together was sent one by one | writelines |
+| send_data, TunedChannel | answers were copied nine times, and sent packet by packet | `encrypt_into`, pieces |
 | send_newkeys, Seal | the object of a cipher was made anew for each packet | keeping it |
 | _steer | OpenSSH's first choice, ChaCha20, costs a fifth to a third more than AES-GCM | nothing: it is our choice |
 
@@ -34,7 +33,6 @@ import struct
 import sys
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from functools import cache
 from operator import attrgetter
 from pathlib import Path
@@ -90,7 +88,7 @@ class Tuning:
         if type(conn) is asyncssh.SSHServerConnection and hasattr(transport, "set_protocol"):
             conn.__class__ = TunedConnection
             assert isinstance(conn, TunedConnection)
-            conn._tuning, conn._together, conn._is_full = self, None, False
+            conn._tuning, conn._is_full = self, False
             conn._moved = 0 if _has_aes() else -sys.maxsize
             transport.set_protocol(Intake(conn, self.received))
 
@@ -135,7 +133,6 @@ class TunedConnection(asyncssh.SSHServerConnection):
     """A connection whose packets are taken from a buffer where they lie."""
 
     _tuning: Tuning
-    _together: list[bytes | bytearray] | None  # what is sent while packets are served
     _is_full: bool  # so much has to wait that no more is received
     _moved: int  # bytes in both directions; far below 0 where no other cipher is wished for
 
@@ -153,7 +150,6 @@ class TunedConnection(asyncssh.SSHServerConnection):
         """Serve the packets that lie before `end`, and keep what is there of one that is not whole."""
         self._reset_keepalive_timer()
         self._inpbuf, at = b"", 0
-        self._together = []
         try:
             while at < end and self._transport:
                 known, serves = at, self._recv_handler
@@ -170,8 +166,6 @@ class TunedConnection(asyncssh.SSHServerConnection):
             self.internal_error()
         finally:
             self._inpbuf = bytes(view[at:end]) if self._transport else b""
-            self._let_go()
-            self._together = None
             if len(self._inpbuf) >= KEPT and not self._is_full and self._transport:
                 self._is_full = True
                 self._transport.pause_reading()
@@ -280,26 +274,7 @@ class TunedConnection(asyncssh.SSHServerConnection):
         self._moved += at
         into.release()
         del sealed[at:]
-        self._send(sealed)
-
-    def _send(self, data: Any) -> None:
-        if self._together is None:
-            super()._send(data)
-            return
-        self._together.append(data)
-        if len(data) >= TOGETHER // 4:
-            self._let_go()
-
-    def _let_go(self) -> None:
-        if self._together:
-            sent, self._together = self._together, []
-            with suppress(ConnectionError, RuntimeError):  # uvloop's, when its handle is closed already
-                if self._transport:
-                    self._transport.writelines(sent)
-
-    def _force_close(self, exc: Exception | None) -> None:
-        self._let_go()  # why we end it is in there
-        super()._force_close(exc)
+        self._send(sealed)  # type: ignore[arg-type]  # which every transport takes
 
     # ---- keys
 
