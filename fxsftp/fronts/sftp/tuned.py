@@ -51,7 +51,7 @@ CHANNEL_DATA = 94  # SSH_MSG_CHANNEL_DATA
 HEAD = 10  # bytes before the data in what is sealed: length of the padding, kind, channel, length of the data
 RECEIVED = 256 << 10  # bytes taken from the socket at a time
 PACKET = 256 << 10  # bytes; asyncssh takes none that is longer
-KEPT = 2 * PACKET  # bytes; no more is received while nothing is served, which is while a password is looked at
+KEPT = 2 * PACKET  # bytes; no more is received while nothing is served, as in the middle of an exchange of keys
 TOGETHER = 256 << 10  # bytes sealed at a time, and given to the socket with one call
 STEER = 8 << 20  # bytes moved until another cipher is worth an exchange of keys, which takes us some 5 ms
 

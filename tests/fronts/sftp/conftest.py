@@ -95,7 +95,12 @@ TWICE = {"test_session", "test_uploads", "test_tuned"}
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run what stands in TWICE twice."""
-    if "is_tuned" in metafunc.fixturenames and metafunc.module.__name__.rpartition(".")[2] in TWICE:
+    marks = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
+    if (
+        "is_tuned" in metafunc.fixturenames
+        and "is_tuned" not in marks
+        and metafunc.module.__name__.rpartition(".")[2] in TWICE
+    ):
         metafunc.parametrize("is_tuned", [True, False], ids=["tuned", "stock"], indirect=True)
 
 

@@ -240,6 +240,28 @@ def test_a_bit_turned_over_on_the_way_ends_the_connection_and_nothing_is_taken(d
     assert door.house.settle() == []
 
 
+@pytest.mark.parametrize("is_tuned", [True], indirect=True)
+def test_who_talks_on_while_nothing_is_served_is_not_listened_to_without_end(door: Door, is_tuned: bool) -> None:
+    """What can't be served yet stays in the client's own buffers, but for 768 KiB; then all of it is served."""
+    assert is_tuned
+
+    async def walk() -> None:
+        async with door.raw(KARI) as raw:
+            server, loop = guest(door), door.house._loop
+            serves, server._recv_handler = server._recv_handler, lambda: False
+            for _ in range(256):
+                raw.conn.send_packet(2, string(bytes(32_000)))
+            await asyncio.to_thread(door.until, lambda: server._is_full)
+            assert tuned.KEPT <= len(server._inpbuf) <= tuned.KEPT + tuned.RECEIVED
+            assert not server._transport.is_reading()
+            server._recv_handler = serves
+            loop.call_soon_threadsafe(server._recv_data)
+            assert (await raw.ask(sftp.STAT, string("/outbox"))).kind == sftp.ATTRS
+            assert server._transport.is_reading()
+
+    asyncio.run(walk())
+
+
 # ---- the same end
 
 
