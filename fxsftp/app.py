@@ -45,6 +45,7 @@ from fxsftp.fronts.portal.statics import Statics
 from fxsftp.fronts.sftp import algorithms, hostkeys
 from fxsftp.fronts.sftp.doorway import Startups
 from fxsftp.fronts.sftp.listener import Terms, listen
+from fxsftp.fronts.sftp.receipts import Receipts
 from fxsftp.scanners import Scanners, hiring
 from fxsftp.settings import Settings, load
 from fxsftp.store.registry import Registry
@@ -292,7 +293,8 @@ async def _deciding(settings: Settings, desk: Desk) -> None:
     turn = Turn(settings.dispatcher)
     while not turn.take():  # noqa: ASYNC110  # it is another process's to let go
         await asyncio.sleep(STEP)
-    chores = [asyncio.create_task(dispatching(desk)), asyncio.create_task(_beating(desk))]
+    keeping = Receipts(desk, templates_of(settings)).keep()
+    chores = [asyncio.create_task(chore) for chore in (dispatching(desk), _beating(desk), keeping)]
     if settings.scan.hooks:
         chores.append(asyncio.create_task(_scanners(settings, desk).run()))
     try:

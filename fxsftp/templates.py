@@ -11,9 +11,11 @@ A code is given to the SMS and to nothing else.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 import shlex
+import sys
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +28,7 @@ from typing import Any
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
+import babel
 from babel.dates import format_date
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import PoFileError, read_po
@@ -82,6 +85,8 @@ class Templates:
         self._folders = [*folders, config / "templates"]
         self._absent: set[str] = set()  # templates that were looked for in vain
         self._words = {language: _catalogue(language, config / "locale") for language in LANGUAGES}
+        self._sources = [config / "locale" / each / "LC_MESSAGES" / f"{DOMAIN}.po" for each in LANGUAGES]
+        self._edition = ""
         self._speech = {language: self._environment(language) for language in LANGUAGES}
 
     def render(self, kind: str, way: str, language: str, facts: Mapping[str, object]) -> Message:
@@ -105,6 +110,18 @@ class Templates:
     def room(self, name: str, language: str, facts: Mapping[str, object]) -> str:
         """A file that a room shows without storing it: README.txt, SHIPMENT.txt, sent.txt."""
         return _filled(self._say(f"rooms/{name}", language, facts))
+
+    @property
+    def edition(self) -> str:
+        """Another one when the same facts may be told in other words or another form than before."""
+        if not self._edition:
+            shown = [next(path for folder in self._folders if (path := folder / "rooms" / "sent.txt").exists())]
+            code = [Path(module.__file__ or "") for module in (sys.modules[__name__], reasons, babel)]
+            digest = hashlib.sha256(f"{self._institution!r} {babel.__version__}".encode())
+            for path in (*shown, *self._sources, *code):
+                digest.update(path.read_bytes() if path.exists() else b"")
+            self._edition = digest.hexdigest()[:16]
+        return self._edition
 
     def page(self, name: str, language: str, facts: Mapping[str, object]) -> str:
         """A page of the portal, as HTML."""
@@ -132,6 +149,7 @@ class Templates:
 
     def _forget(self) -> None:
         """What was read is read anew: somebody may have mended it."""
+        self._edition = ""
         self._absent.clear()
         for speech in self._speech.values():
             if speech.cache is not None:

@@ -350,3 +350,17 @@ class Visit:
     stage: Stage
     confirmed: float | None
     is_confirmed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """How many bytes the pages about a shipment have, as text and as JSON, and when the last was that they tell of.
+
+    `text` is None where that is not known.  `turn` says which state of the shipment it is about.
+    """
+
+    shipment: str
+    turn: int
+    text: int | None
+    json: int
+    at: float

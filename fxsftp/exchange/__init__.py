@@ -16,6 +16,7 @@ from fxsftp.exchange.composing import Composing
 from fxsftp.exchange.confirmations import Confirmations
 from fxsftp.exchange.dispatch import Dispatch
 from fxsftp.exchange.drops import Drops
+from fxsftp.exchange.erasing import Erasing
 from fxsftp.exchange.guests import Guests
 from fxsftp.exchange.holdings import Holdings, Keyring
 from fxsftp.exchange.inbox import Inbox
@@ -49,7 +50,7 @@ class Exchange:
         self.carriage = Carriage(holdings, self.notices)
         self.resending = Resending(holdings, self.notices, self.carriage)
         self.reports = Reports(holdings, self.carriage, bounces)
-        drops = Drops(holdings, bodies)
+        erasing, drops = Erasing(holdings, bodies), Drops(holdings, bodies)
         self.writing = Writing(holdings, bodies, drops)
         self.outbox = Outbox(holdings, bodies, drops, self.writing)
         tokens, lockout = Tokens(holdings, self.notices), Lockout(holdings, self.notices)
@@ -59,13 +60,13 @@ class Exchange:
         self.confirmations = Confirmations(holdings, self.people, self.totp, tokens)
         self.visits = Visits(holdings)
         self.guests = Guests(holdings)
-        self.dispatch = Dispatch(holdings, bodies, drops, self.writing, self.notices)
+        self.dispatch = Dispatch(holdings, bodies, drops, erasing, self.writing, self.notices)
         self.composing = Composing(holdings, bodies, drops, self.writing, self.people, self.dispatch)
         self.scanning = Scanning(holdings, bodies, self.dispatch)
         self.inbox = Inbox(holdings, bodies, self.notices)
-        self.sent = SentRoom(holdings, bodies, self.notices)
+        self.sent = SentRoom(holdings, erasing, self.notices)
         self.renewing = Renewing(holdings, self.dispatch, self.notices)
-        self.upkeep = Upkeep(holdings, bodies, self.notices)
+        self.upkeep = Upkeep(holdings, erasing, self.notices)
 
     def close(self) -> None:
         """Finish what is under way and let go of the stores."""

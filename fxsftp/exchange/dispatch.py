@@ -18,6 +18,8 @@ from fxsftp.domain.model import File, Kind, LockKind, Shipment, Standing, User
 from fxsftp.errors import Conflict, Forged, FxError, Missing, RecipientUnknown, ShipmentUnknown, WrongState
 from fxsftp.exchange.bodies import Bodies
 from fxsftp.exchange.drops import Drops
+from fxsftp.exchange.erasing import Erasing
+from fxsftp.exchange.gathering import Gathering
 from fxsftp.exchange.holdings import Holdings
 from fxsftp.exchange.loading import Loading, parcel_of
 from fxsftp.exchange.manifest import Manifest, is_manifest, is_replaced
@@ -69,25 +71,30 @@ class Load:
 class Dispatch:
     """Settled drops leave; stalled ones are held; what is held is told."""
 
-    def __init__(self, holdings: Holdings, bodies: Bodies, drops: Drops, writing: Writing, notices: Notices) -> None:
+    def __init__(
+        self, holdings: Holdings, bodies: Bodies, drops: Drops, erasing: Erasing, writing: Writing, notices: Notices
+    ) -> None:
         self._holdings = holdings
         self._registry = holdings.registry
         self._policy = holdings.policy
         self._bodies = bodies
         self._drops = drops
+        self._erasing = erasing
         self._writing = writing
         self._notices = notices
         self._loading = Loading(holdings)
+        self._gathering = Gathering(holdings, bodies)
 
     def step(self, now: float) -> list[str]:
         """Dispatch and hold whatever is due.  Answers one line for the log for each shipment that moved."""
         self._writing.beat(now)
         self._writing.bury_the_dead()
         self._loading.finish_all(now)
+        self._erasing.finish_recalled(now)
         self._merge_all(now)
         done = []
-        for drop in self._registry.drops.in_states(ShipmentState.DROPPING):
-            if drop.progress + self._policy.hold <= now and not self._drops.forget_if_empty(drop, now):
+        for drop in self._registry.drops.stalled(now - self._policy.hold):
+            if not self._drops.forget_if_empty(drop, now):
                 done += self.hold(drop, Held("stalled", self._stalled(drop)), now)
         if not self._policy.scan:
             for drop in self._registry.drops.held_by("scanner"):  # which is no more, and so nobody waits for it
@@ -102,8 +109,14 @@ class Dispatch:
 
     def settled(self, now: float) -> list[Shipment]:
         """Drops that have been quiet for long enough, oldest first."""
-        drops = self._registry.drops.in_states(ShipmentState.SETTLING)
-        return [drop for drop in drops if self._has_settled(drop, now)]
+        soonest = min(self._policy.settle_loose, self._policy.settle_folder)
+        return [
+            quiet.drop
+            for quiet in self._registry.drops.quiet(now - soonest)
+            if quiet.drop.progress
+            + self._policy.settle(is_loose=quiet.drop.is_loose, connected=quiet.is_connected, suspect=quiet.is_suspect)
+            <= now
+        ]
 
     def _may_leave(self, drop: Shipment) -> bool:
         return drop.is_scanned or not self._policy.scan
@@ -177,18 +190,7 @@ class Dispatch:
                 self._registry.drops.set_scanned(released)
             self._registry.record.tell(now, who, "released", shipment_id=drop.id)
 
-    # ---- has it settled?
-
-    def _has_settled(self, drop: Shipment, now: float) -> bool:
-        soonest = min(self._policy.settle_loose, self._policy.settle_folder)
-        if drop.progress + soonest > now or self._registry.drops.in_pieces(drop.id):
-            return False
-        quiet = self._policy.settle(
-            is_loose=drop.is_loose,
-            connected=self._registry.drops.connected(drop.id),
-            suspect=bool(self._registry.drops.suspects(drop.id)),
-        )
-        return drop.progress + quiet <= now
+    # ---- why it does not
 
     def _stalled(self, drop: Shipment) -> str:
         if drop.is_composing and not self._registry.drops.waits(drop.id):
@@ -239,42 +241,48 @@ class Dispatch:
 
     def _leave(self, drops: Sequence[Shipment], event: str, now: float) -> list[str]:
         """Those of one sender for one recipient that are ready together leave as one shipment."""
+        if len(drops) > 1:
+            try:
+                self._receivers_of(drops[0])
+            except Held as held:  # each by itself: as long as they wait, each may be changed alone
+                return [line for drop in drops for line in self.hold(drop, held, now)]
+            drops = self._gathering.gather(drops, self._policy.max_files)
+        return [line for drop in drops for line in self._leave_alone(drop, event, now)]
+
+    def _leave_alone(self, drop: Shipment, event: str, now: float) -> list[str]:
         try:
-            load = self._load(drops)
+            load = self._load(drop)
         except Held as held:
-            return [line for drop in drops for line in self.hold(drop, held, now)]
+            return self.hold(drop, held, now)
         except (Forged, Missing) as damage:
-            log.error("shipment %s: %s", drops[0].id, damage)
-            return [line for drop in drops for line in self.hold(drop, damaged("what is in it"), now)]
+            log.error("shipment %s: %s", drop.id, damage)
+            return self.hold(drop, damaged("what is in it"), now)
         except FxError:
-            if all(self._registry.drops.is_before_dispatch(drop.id) for drop in drops):
+            if self._registry.drops.is_before_dispatch(drop.id):
                 raise
             return []  # another process was quicker, and what this one wanted to read is gone
         lot = self._loading.load(
             [parcel.headers for parcel in load.parcels], self._berths(load), self._pack_id(load), now
         )
         try:
-            self._commit(drops, load, lot, event, now)
+            self._commit(drop, load, lot, event, now)
         except _Overtaken:
             return []  # somebody changed it meanwhile; it will settle again
         finally:
             self._loading.finish(lot)
-        self._bodies.forget_drop_key(*(drop.id for drop in drops))
+        self._bodies.forget_drop_key(drop.id)
         self._holdings.ring()
-        return [f"{drops[0].id} dispatched to {', '.join(f'{p.user.email} by {p.lock}' for p in load.parcels)}"]
+        return [f"{drop.id} dispatched to {', '.join(f'{p.user.email} by {p.lock}' for p in load.parcels)}"]
 
-    def _load(self, drops: Sequence[Shipment]) -> Load:
-        first = drops[0]
-        sender = self._registry.people.by_id(first.sender_id)
-        assert sender is not None
-        everything = [file for drop in drops for file in self._registry.drops.of_shipment(drop.id)]
+    def _load(self, drop: Shipment) -> Load:
+        everything = self._registry.drops.of_shipment(drop.id)
         self._check_manifests(everything)
         files = [file for file in everything if not is_replaced(file)]
         if not files:
             raise Held("empty", "there is nothing in it but checksums")
         if len(files) > self._policy.max_files:
             raise Held("too many", f"it has more than {self._policy.max_files} files; send the rest as another")
-        receivers, left_out = self._receivers(sender, first)
+        receivers, left_out = self._receivers_of(drop)
         keys = {file.id: self._bodies.draft_key(file) for file in files}
         parcels = [self.parcel(user, via, lock, files, keys) for user, via, lock in receivers]
         recovery = self._holdings.keys.recovery_lock
@@ -292,8 +300,10 @@ class Dispatch:
                 if problem:
                     raise Held("manifest", problem)
 
-    def _receivers(self, sender: User, drop: Shipment) -> tuple[list[tuple[User, str, LockKind]], list[str]]:
+    def _receivers_of(self, drop: Shipment) -> tuple[list[tuple[User, str, LockKind]], list[str]]:
         """Who gets it, each once, and why others of a group don't.  It waits until every recipient can receive."""
+        sender = self._registry.people.by_id(drop.sender_id)
+        assert sender is not None
         found: dict[int, tuple[User, str, LockKind]] = {}
         left_out, unable = [], []
         for address in drop.recipients:
@@ -398,35 +408,32 @@ class Dispatch:
         files = [*load.files, *load.replaced]
         return [Berth(file.id, load.packed.get(file.id), load.recoveries.get(file.id)) for file in files]
 
-    def _commit(self, drops: Sequence[Shipment], load: Load, lot: str, event: str, now: float) -> None:
-        first, others = drops[0], drops[1:]
+    def _commit(self, drop: Shipment, load: Load, lot: str, event: str, now: float) -> None:
         rows, deliveries = self._registry.drops, self._registry.deliveries
-        state = lifecycle.after(lifecycle.SHIPMENTS, first.state, event, first.id)
+        state = lifecycle.after(lifecycle.SHIPMENTS, drop.state, event, drop.id)
         with self._registry.atomic():
-            if not (rows.step_all(drops, state, now) and self._registry.lots.went(lot, first.id)):
+            if not (rows.step(drop, state, now) and self._registry.lots.went(lot, drop.id)):
                 raise _Overtaken
-            rows.gather(first.id, [other.id for other in others])
-            self._registry.record.move(first.id, [other.id for other in others])
-            rows.change(first.id, sent=now, expires=now + self._policy.expiry, cause="", reason="")
+            rows.change(drop.id, sent=now, expires=now + self._policy.expiry, cause="", reason="")
             codes = []
             for file in [file for file in (*load.files, *load.replaced) if file.state is FileState.SUSPECT]:
                 trusted = lifecycle.after(lifecycle.FILES, file.state, "trust", file.name)
                 rows.change_file(file.id, state=trusted)
-                self._registry.record.tell(now, "exchange", "suspect", f"{file.name}: {DOUBTS}", first.id)
-            sent = rows.find(first.id)
+                self._registry.record.tell(now, "exchange", "suspect", f"{file.name}: {DOUBTS}", drop.id)
+            sent = rows.find(drop.id)
             assert sent is not None
             for number, parcel in enumerate(load.parcels):
                 named = parcel_of(lot, number)
-                delivery_id = deliveries.add(first.id, parcel.user.id, parcel.via, parcel.lock, parcel.key_file, named)
+                delivery_id = deliveries.add(drop.id, parcel.user.id, parcel.via, parcel.lock, parcel.key_file, named)
                 if parcel.sealed_code:
                     codes.append((delivery_id, parcel.sealed_code))
                 self._notices.arrived(sent, delivery_id, parcel.user, parcel.lock, load.files, now)
                 self._registry.record.tell(
-                    now, "exchange", "dispatched", f"{parcel.user.email}: {parcel.lock}", first.id
+                    now, "exchange", "dispatched", f"{parcel.user.email}: {parcel.lock}", drop.id
                 )
-            self._notices.events.dispatched(first.id, now)
+            self._notices.events.dispatched(drop.id, now)
             for reason in load.left_out:
-                self._registry.record.tell(now, "exchange", "left out", reason, first.id)
+                self._registry.record.tell(now, "exchange", "left out", reason, drop.id)
             if codes:  # first, and durable: a code without its shipment opens nothing and is swept after three days
                 self._holdings.secrets.keep_codes(codes, now)
         # that commit was the moment of truth: before it there was a drop, now there is a shipment

@@ -108,8 +108,8 @@ class Outbox:
             used.add(user.default_recipient)
         permitted = [
             other.email
-            for other in self._registry.people.all()
-            if policy.may_send(user, other) and (user.kind is Kind.MEMBER or other.kind is Kind.GROUP)
+            for other in self._registry.people.first(LISTED + 1, only_groups=user.kind is not Kind.MEMBER)
+            if policy.may_send(user, other)
         ]
         return used | set(permitted[:LISTED])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from fxsftp.domain import lifecycle
 from fxsftp.domain.addresses import hint
 from fxsftp.domain.lifecycle import DeliveryState, ShipmentState
-from fxsftp.domain.model import Delivery, Event, File, LockKind, Notice, Shipment, User
+from fxsftp.domain.model import Delivery, Event, File, LockKind, Notice, Receipt, Shipment, User
 from fxsftp.errors import ShipmentUnknown, WrongState
-from fxsftp.exchange.bodies import Bodies
+from fxsftp.exchange.erasing import Erasing
 from fxsftp.exchange.events import WAY as WEBHOOK
 from fxsftp.exchange.holdings import Holdings
 from fxsftp.exchange.manifest import is_replaced
@@ -121,10 +121,10 @@ class Part:
 class SentRoom:
     """One room, and the admin's view of every shipment."""
 
-    def __init__(self, holdings: Holdings, bodies: Bodies, notices: Notices) -> None:
+    def __init__(self, holdings: Holdings, erasing: Erasing, notices: Notices) -> None:
         self._holdings = holdings
         self._registry = holdings.registry
-        self._bodies = bodies
+        self._erasing = erasing
         self._notices = notices
 
     def list(self, user: User, now: float, *, after: str = "", most: int = ALL) -> Sequence[Shipment]:
@@ -132,16 +132,27 @@ class SentRoom:
         del now
         return self._registry.drops.of_sender(user.id, after, most, but=ShipmentState.DROPPING)
 
-    def stamps(self, shipments: Sequence[Shipment]) -> dict[str, tuple[object, ...]]:
-        """For each something that is another when its receipt is: so one need not be made to see that it is the same.
+    def receipts(self, user: User, edition: str, *, after: str, most: int) -> Sequence[Receipt]:
+        """What `list` answers, each with how long its pages are, where that is known of this edition of them.
 
-        It tells for one user in one language; a name or an address that changes later does not count.
+        An edition names the words and the language; a name or an address that changes later does not count.
         """
-        return self._registry.drops.stamps([shipment.id for shipment in shipments])
+        return self._registry.receipts.of_sender(user.id, edition, after, most)
+
+    def outdated(self, edition: str, most: int) -> Sequence[Receipt]:
+        """Some of which that is known of no edition that begins so, and their senders need not wait for it."""
+        return self._registry.receipts.outdated(edition, most)
+
+    def remember(self, edition: str, receipts: Sequence[Receipt]) -> None:
+        """How long the pages are is known now; what was changed since it was looked at is not kept."""
+        with self._registry.atomic(durable=False):
+            self._registry.receipts.remember(edition, receipts)
 
     def page(self, user: User, now: float, *, after: str = "", most: int = ALL) -> Sequence[Line]:
         """The same as `list`, each with its state and sums."""
         shipments = self.list(user, now, after=after, most=most)
+        if not shipments:
+            return []
         ids = [shipment.id for shipment in shipments]
         states, sums = self._registry.deliveries.states(ids), self._registry.drops.sums(ids)
         return [Line(each, _state(each, states.get(each.id, set())), *sums.get(each.id, (0, 0))) for each in shipments]
@@ -231,21 +242,18 @@ class SentRoom:
         with self._registry.atomic():
             if not self._registry.drops.step(shipment, state, now):
                 raise WrongState(shipment.id, "being changed just now", "recalled")
-            self._registry.drops.change(shipment.id, ended=now, erased=now)
-            sent = self._sent(shipment)  # somebody may have opened it since
-            for delivery, _ in sent.deliveries:
+            self._registry.drops.change(shipment.id, ended=now)
+            deliveries = self._registry.deliveries.of_shipment(shipment.id)  # somebody may have opened it since
+            for delivery in deliveries:
                 self._recall_one(shipment, delivery, now)
-            self._registry.deliveries.erase_locks(shipment.id)
-            blobs = self._registry.drops.blobs_of(shipment.id)
-            self._registry.drops.empty(shipment.id)
+            self._registry.endings.shut(shipment.id)
             self._notices.events.recalled(shipment.id, now)
             self._registry.notices.drop_for(shipment.id, now)
             self._registry.record.tell(now, who, "recalled", shipment_id=shipment.id)
-        self._holdings.bodies.erase(*blobs)
-        self._bodies.forget_drop_key(shipment.id)
-        self._holdings.secrets.erase_codes([delivery.id for delivery, _ in sent.deliveries])
+        # That commit was the moment of truth: nobody reaches it any more.  What dies in the following is gone on with.
+        self._erasing.erase(shipment.id, now)
         self._holdings.ring()
-        return _what_was_read(sent)
+        return _what_was_read(deliveries, {delivery.id: email for delivery, email in sent.deliveries})
 
     def _recall_one(self, shipment: Shipment, delivery: Delivery, now: float) -> None:
         if delivery.state in lifecycle.DONE:
@@ -274,9 +282,9 @@ def _told(notices: Sequence[Notice], delivery: Delivery, kind: str) -> Told | No
     )
 
 
-def _what_was_read(sent: Sent) -> str:
-    collected = [email for delivery, email in sent.deliveries if delivery.collected]
-    opened = [email for delivery, email in sent.deliveries if delivery.opened and not delivery.collected]
+def _what_was_read(deliveries: Sequence[Delivery], emails: Mapping[int, str]) -> str:
+    collected = [emails[each.id] for each in deliveries if each.collected]
+    opened = [emails[each.id] for each in deliveries if each.opened and not each.collected]
     if not collected and not opened:
         return "nobody had opened it"
     parts = [f"{', '.join(collected)} had collected it"] if collected else []

@@ -7,20 +7,28 @@ month ahead must not destroy what it makes look old.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from functools import partial
+from itertools import islice
 
 from fxsftp.domain import lifecycle
 from fxsftp.domain.lifecycle import DeliveryState, ShipmentState
 from fxsftp.domain.model import Shipment
 from fxsftp.domain.policy import DAY, HOUR
 from fxsftp.errors import ClockDoubt
-from fxsftp.exchange.bodies import Bodies
+from fxsftp.exchange.erasing import Erasing
 from fxsftp.exchange.holdings import Holdings
 from fxsftp.exchange.notices import Notices
+from fxsftp.store.registry.drops import LAST
 
 TOLERANCE = HOUR  # how far wall clock and heartbeat may disagree
 DOWN = DAY  # how long a machine may have been off before an admin is asked whether its clock is right
 BEAT, DOUBT = "heartbeat", "clock doubt"
+PIECE = 10  # shipments that end in one transaction: some milliseconds
+ROWS = 500  # that are looked at in one question
+USERS = 50  # whose usage is summed up in one
+NEVER = (0.0, "")  # before any expiry
 
 
 @dataclass(frozen=True)
@@ -40,11 +48,12 @@ class Swept:
 class Upkeep:
     """The sweep and the heartbeat."""
 
-    def __init__(self, holdings: Holdings, bodies: Bodies, notices: Notices) -> None:
+    def __init__(self, holdings: Holdings, erasing: Erasing, notices: Notices) -> None:
         self._holdings = holdings
         self._registry = holdings.registry
         self._policy = holdings.policy
-        self._bodies = bodies
+        self._rows = holdings.registry.endings
+        self._erasing = erasing
         self._notices = notices
 
     # ---- the clock
@@ -85,29 +94,41 @@ class Upkeep:
 
     def sweep(self, now: float, boottime: float, boot_id: str) -> Swept:
         """Remind, expire, end, erase.  Raises ClockDoubt, having done nothing."""
+        counts = dict.fromkeys((field.name for field in fields(Swept)), 0)
+        for what, count in self.steps(now, boottime, boot_id):
+            counts[what] += count
+        return Swept(**counts)
+
+    def steps(self, now: float, boottime: float, boot_id: str) -> Iterator[tuple[str, int]]:
+        """The same piece by piece, however much is due: others read and write in between.  Answers what was done."""
         self.beat(now, boottime, boot_id)
         doubt = self.doubt()
         if doubt is not None:
             raise ClockDoubt(doubt)
-        waiting = self._registry.drops.in_states(ShipmentState.WAITING)
-        swept = Swept(
-            reminded=sum(self._remind(each, now) for each in waiting),
-            expired=sum(self._expire(each, now) for each in waiting),
-            ended=sum(self._end(each, now) for each in waiting),
-            abandoned=sum(self._abandon(each, now) for each in self._registry.drops.in_states(ShipmentState.HELD)),
-            erased=sum(
-                self._erase(each, now) for each in self._registry.drops.to_erase(now - self._policy.erase_after)
-            ),
-            codes=self._erase_codes(now),
-            orphans=self._erase_orphans(now),
-            quotas=self._warn_of_quotas(now),
-        )
+        yield from (("reminded", count) for count in self._remind_all(now))
+        for what, due, see_to in (
+            ("expired", partial(self._rows.expiring, NEVER, now), self._expire),
+            ("ended", partial(self._rows.done, now), self._end),
+            ("abandoned", partial(self._rows.abandoned, now - self._policy.stale, "scanner"), self._abandon),
+        ):
+            while found := due(PIECE):
+                with self._registry.atomic():
+                    count = sum(see_to(shipment, now) for shipment in found)
+                yield what, count
+                if not count:
+                    break  # somebody else sees to them just now
+        for shipment_id in self._erasing.due(now - self._policy.erase_after):
+            yield from (("erased", 0) for _ in self._erasing.pieces(shipment_id, now))
+            yield "erased", 1
+        yield "codes", self._erase_codes(now)
+        yield from (("orphans", count) for count in self._erase_orphans(now))
+        yield from (("quotas", count) for count in self._warn_of_quotas(now))
         with self._registry.atomic():
             self._registry.deliveries.end_openings(now)
-            self._registry.drops.forget_shown(now - self._policy.remember)
+        while self._rows.forget_shown(now - self._policy.remember, ROWS):
+            yield "ended", 0
         self._tidy_accounts(now)
         self._holdings.ring()
-        return swept
 
     def _tidy_accounts(self, now: float) -> None:
         """Links, wrong tries, confirmations and visits that are over; and what their notices were to carry."""
@@ -122,36 +143,55 @@ class Upkeep:
             )
         self._holdings.secrets.erase_links(self._holdings.secrets.links_over(now))
 
-    def _remind(self, shipment: Shipment, now: float) -> int:
+    def _remind_all(self, now: float) -> Iterator[int]:
         """Before it expires, those who have not collected it hear of it, once for each reminder."""
+        mark = (now, LAST)
+        while found := self._rows.expiring(mark, now + max(self._policy.reminders, default=0), ROWS):
+            mark = found[-1].expires or now, found[-1].id
+            late: list[tuple[Shipment, int]] = []
+            for times in range(1, len(self._policy.reminders) + 1):
+                due = {each.id: each for each in found if self._reminders(each, now) == times}
+                late += [(due[each], times) for each in self._rows.not_reminded(list(due), times)]
+            for first in range(0, len(late), PIECE):
+                with self._registry.atomic():
+                    count = sum(self._remind(shipment, now, times) for shipment, times in late[first : first + PIECE])
+                yield count
+            yield 0
+
+    def _reminders(self, shipment: Shipment, now: float) -> int:
+        """How many there should have been."""
         left = (shipment.expires or now) - now
-        due = sum(1 for reminder in self._policy.reminders if left <= reminder)
-        count = 0
+        return sum(1 for reminder in self._policy.reminders if left <= reminder)
+
+    def _remind(self, shipment: Shipment, now: float, times: int) -> int:
+        count, left = 0, (shipment.expires or now) - now
         for delivery in self._registry.deliveries.of_shipment(shipment.id):
-            if delivery.state not in (DeliveryState.WAITING, DeliveryState.OPENED) or left <= 0:
+            if delivery.state not in (DeliveryState.WAITING, DeliveryState.OPENED):
                 continue
-            with self._registry.atomic():
-                if self._registry.deliveries.reminded(delivery.id) < due:
-                    self._registry.deliveries.change(delivery.id, reminded=due)
-                    self._notices.to_recipient("reminder", shipment, delivery, now, days=max(1, round(left / DAY)))
-                    count += 1
+            if self._registry.deliveries.reminded(delivery.id) < times:
+                self._registry.deliveries.change(delivery.id, reminded=times)
+                self._notices.to_recipient("reminder", shipment, delivery, now, days=max(1, round(left / DAY)))
+                count += 1
         return count
 
-    def _warn_of_quotas(self, now: float) -> int:
+    def _warn_of_quotas(self, now: float) -> Iterator[int]:
         """Whose room is nearly used up hears of it, once for each time that it fills."""
-        people = self._registry.people
-        full = {user.id: (user, used) for user, used in people.full(self._policy.quota_warns, self._policy.quota)}
-        told = people.quota_told()
-        if full.keys() == told:
-            return 0
-        with self._registry.atomic():
-            for user_id in told - full.keys():
-                people.change(user_id, quota_told=0)
-            for user_id in full.keys() - told:
-                user, used = full[user_id]
-                people.change(user_id, quota_told=1)
-                self._notices.to_user("quota", user, now, used=used, quota=user.quota or self._policy.quota)
-        return len(full.keys() - told)
+        people, after, usual = self._registry.people, 0, self._policy.quota
+        while found := people.usages(after, USERS):
+            after = found[-1].user.id
+            changed = []
+            for usage in found:
+                is_full = usage.used >= self._policy.quota_warns * (usage.user.quota or usual) and usage.used > 0
+                if is_full != usage.is_told:
+                    changed.append((usage, is_full))
+            if changed:
+                with self._registry.atomic():
+                    for usage, is_full in changed:
+                        people.change(usage.user.id, quota_told=int(is_full))
+                        if is_full:
+                            quota = usage.user.quota or usual
+                            self._notices.to_user("quota", usage.user, now, used=usage.used, quota=quota)
+            yield sum(1 for _, is_full in changed if is_full)
 
     def _expire(self, shipment: Shipment, now: float) -> int:
         if shipment.expires is None or shipment.expires > now:
@@ -204,31 +244,18 @@ class Upkeep:
             self._registry.record.tell(now, "exchange", "ended", "held for too long", shipment.id)
         return 1
 
-    def _erase(self, shipment: Shipment, now: float) -> int:
-        """The second step: locks and bodies go, the row stays as a record."""
-        with self._registry.atomic():
-            blobs = self._registry.drops.blobs_of(shipment.id)
-            self._registry.deliveries.erase_locks(shipment.id)
-            self._registry.drops.empty(shipment.id)
-            self._registry.drops.change(shipment.id, erased=now)
-            self._registry.record.tell(now, "exchange", "erased", shipment_id=shipment.id)
-        self._holdings.bodies.erase(*blobs)
-        self._bodies.forget_drop_key(shipment.id)
-        self._holdings.secrets.erase_codes(
-            [delivery.id for delivery in self._registry.deliveries.of_shipment(shipment.id)]
-        )
-        return 1
-
     def _erase_codes(self, now: float) -> int:
         old = self._holdings.secrets.codes_older_than(now - self._policy.code_kept)
         self._holdings.secrets.erase_codes(old)
         return len(old)
 
-    def _erase_orphans(self, now: float) -> int:
+    def _erase_orphans(self, now: float) -> Iterator[int]:
         """Blobs and keys that no row speaks of, a day old: what a crash between the stores leaves."""
-        old = set(self._holdings.bodies.ids(unchanged_since=now - DAY))
-        orphans = old - self._registry.drops.blobs()
-        self._holdings.bodies.erase(*orphans)
+        old = self._holdings.bodies.ids(unchanged_since=now - DAY)
+        while some := list(islice(old, ROWS)):
+            orphans = set(some) - self._rows.known_blobs(some)
+            self._holdings.bodies.erase(*orphans)
+            yield len(orphans)
         self._holdings.secrets.erase_drop_keys(
             [
                 each
@@ -236,7 +263,6 @@ class Upkeep:
                 if not self._registry.drops.is_before_dispatch(each)
             ]
         )
-        return len(orphans)
 
 
 def _span(seconds: float) -> str:

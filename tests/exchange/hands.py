@@ -211,3 +211,12 @@ def notices(house: House, kind: str) -> list[dict[str, object]]:
         for notice in house.exchange.notices.list()
         if notice.kind == kind
     ]
+
+
+def named_blobs(house: House) -> set[str]:
+    """Every blob that some row speaks of."""
+    rows = registry_of(house.exchange)._engine.rows(
+        "SELECT blob FROM files WHERE blob IS NOT NULL UNION SELECT blob FROM segments"
+        " UNION SELECT pack FROM lots WHERE pack IS NOT NULL"
+    )
+    return {row["blob"] for row in rows}

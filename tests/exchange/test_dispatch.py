@@ -25,6 +25,7 @@ from tests.exchange.hands import (
     another_process,
     dispatched,
     files_of,
+    named_blobs,
     notices,
     registry_of,
     sent_ids,
@@ -409,7 +410,7 @@ def test_however_many_processes_dispatch_one_drop_leaves_once(house: House, ann:
     assert len(notices(house, "arrived")) == len(notices(house, "code")) == 6
     for shipment in left:
         assert len(registry_of(house.exchange).deliveries.of_shipment(shipment)) == 1
-    assert registry_of(house.exchange).drops.blobs() == set(house.exchange._holdings.bodies.ids())
+    assert named_blobs(house) == set(house.exchange._holdings.bodies.ids())
 
 
 def test_what_is_put_while_it_leaves_is_in_it_or_in_the_next_never_lost(house: House, ann: Hand, kari: Hand) -> None:

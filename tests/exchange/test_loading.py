@@ -15,7 +15,7 @@ from fxsftp.domain.policy import DAY, HOUR
 from fxsftp.errors import StoreFull
 from fxsftp.exchange import loading
 from fxsftp.store.registry.lots import Lots
-from tests.exchange.hands import Hand, dispatched, files_of, notices, registry_of, sent_ids
+from tests.exchange.hands import Hand, dispatched, files_of, named_blobs, notices, registry_of, sent_ids
 from tests.house import ANN, House
 from tests.walks.guests import ROOT
 
@@ -66,13 +66,12 @@ def rows(house: House, table: str, where: str = "1 = 1") -> int:
 
 def is_in_order(house: House) -> bool:
     """No lot is left; no small body and no key is in the registry, and every blob that it names is there."""
-    registry = registry_of(house.exchange)
     left = rows(house, "files", "(small IS NOT NULL OR key IS NOT NULL OR connected IS NOT NULL)")
     return (
         not left
         and not rows(house, "lots")
         and not rows(house, "berths")
-        and registry.drops.blobs() <= set(house.exchange._holdings.bodies.ids())
+        and named_blobs(house) <= set(house.exchange._holdings.bodies.ids())
     )
 
 

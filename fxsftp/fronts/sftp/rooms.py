@@ -8,11 +8,8 @@ here decides what may be done.  Paths are spoken of in places only, whose text n
 from __future__ import annotations
 
 import hashlib
-import struct
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from weakref import WeakKeyDictionary
 
 from fxsftp.domain import ids, places
 from fxsftp.domain.model import Entry, User, Wishes
@@ -27,23 +24,21 @@ from fxsftp.errors import (
     NotAFolder,
     NotReadable,
     ReadOnly,
-    ShipmentUnknown,
 )
 from fxsftp.exchange.bodies import Content
 from fxsftp.exchange.drafts import Draft, Litter, Pause
 from fxsftp.exchange.inbox import BEGIN, SUMS, Bookmark
-from fxsftp.exchange.pages import letter_facts, receipt_facts, receipt_json
+from fxsftp.exchange.pages import letter_facts
 from fxsftp.exchange.reading import Reading
 from fxsftp.exchange.sent import Sent
 from fxsftp.fronts.desk import Desk
+from fxsftp.fronts.sftp.receipts import Receipts
 from fxsftp.fronts.sftp.wire import Open
 from fxsftp.templates import Templates
 
 LETTER = "SHIPMENT.txt"
 ROOM, READ_ONLY_ROOM, READ_ONLY = 0o755, 0o555, 0o444
 PAGE = 500  # entries of a folder held at a time: a moment at the desk, and few hundred KiB
-RECEIPTS = 10  # a receipt takes so much longer to make than an entry to read
-SIZES_MOST = 250_000  # shipments whose receipts' sizes are remembered: a second look at all takes seconds; 65 MB
 OVER = object()  # said when there are no more pieces
 WRITES = Open.WRITE | Open.APPEND | Open.CREATE | Open.TRUNCATE
 
@@ -61,6 +56,7 @@ class Rooms:
         self._desk = desk
         self._exchange = desk.exchange
         self._templates = templates
+        self._receipts = Receipts(desk, templates)
         self._given: set[Place] = set()
 
     # ---- looking
@@ -113,7 +109,7 @@ class Rooms:
             case Room.OUTBOX:
                 fetch = partial(self._exchange.outbox.list, self.user, place, now)
             case Room.SENT if not place.shipment:
-                fetch = self._receipts
+                fetch = partial(self._receipts.entries, self.user)
             case _:
                 await self.stat(path)
                 raise NotAFolder(str(place))
@@ -300,46 +296,15 @@ class Rooms:
 
     def _receipt(self, place: Place) -> PageHandle:
         """One page of sent.  Runs at the desk."""
-        pages = {f"{place.shipment}.txt": self.receipt_text, f"{place.shipment}.json": receipt_json}
-        if place.path not in pages:
-            raise NoSuchPlace(str(place))
-        try:
-            sent = self._exchange.sent.find(self.user, place.shipment, self._desk.now())
-        except ShipmentUnknown:
-            raise NoSuchPlace(str(place)) from None
-        text = pages[place.path](sent)
-        return PageHandle(_page(place.path, text, _last_event(sent)), text)
-
-    def _receipts(self, *, after: str, most: int) -> list[Entry]:
-        """Some of sent, on from the page named `after`.  Runs at the desk, since pages are made to know their sizes."""
-        now, found, sizes = self._desk.now(), [], _SIZES.setdefault(self._desk, Sizes())
-        shipments = self._exchange.sent.list(self.user, now, after=after.partition(".")[0], most=most // RECEIPTS)
-        stamps = self._exchange.sent.stamps(shipments)
-        for shipment in shipments:
-            key = f"{shipment.id} {self.user.language}"
-            known = sizes.known(key, stamps[shipment.id])
-            if known is None:
-                sent = self._exchange.sent.find(self.user, shipment.id, now)
-                known = len(self.receipt_text(sent)), len(receipt_json(sent)), _last_event(sent)
-                sizes.remember(key, stamps[shipment.id], known)
-            text, json_, when = known
-            found += [
-                Entry(shipment.id + end, False, size, when, READ_ONLY)
-                for end, size in ((".txt", text), (".json", json_))
-            ]
-        return found
+        return PageHandle(*self._receipts.page(self.user, place))
 
     def receipt_text(self, sent: Sent) -> bytes:
         """The receipt as a page in the user's language."""
-        return self._templates.room("sent.txt", self.user.language, receipt_facts(sent, self.user)).encode()
+        return self._receipts.text(sent, self.user)
 
 
 def _page(name: str, text: bytes, when: float) -> Entry:
     return Entry(name, False, len(text), when, READ_ONLY)
-
-
-def _last_event(sent: Sent) -> float:
-    return max([sent.shipment.made, *(event.at for event in sent.history)])
 
 
 # ---- what is open --------------------------------------------------------------------------------
@@ -490,32 +455,3 @@ class FolderHandle(Handle):
 
     def entry(self) -> Entry:
         return Entry(self._name, True, 0, 0, READ_ONLY_ROOM)
-
-
-class Sizes:
-    """How long the pages of shipments were when they were last made, so that a listing need not make all of them.
-
-    Kept as bytes, a quarter of what the numbers would take: there may be a hundred thousand.
-    """
-
-    _FORM = struct.Struct(">qQQd")
-
-    def __init__(self) -> None:
-        self._known: OrderedDict[str, bytes] = OrderedDict()
-
-    def known(self, key: str, stamp: tuple[object, ...]) -> tuple[int, int, float] | None:
-        """What was remembered, if it is still so."""
-        found = self._known.get(key)
-        if not found:
-            return None
-        when_made, text, json_, last = self._FORM.unpack(found)
-        return (text, json_, last) if when_made == hash(stamp) else None
-
-    def remember(self, key: str, stamp: tuple[object, ...], sizes: tuple[int, int, float]) -> None:
-        """The longest remembered go when there are too many."""
-        self._known[key] = self._FORM.pack(hash(stamp), *sizes)
-        while len(self._known) > SIZES_MOST:
-            self._known.popitem(last=False)
-
-
-_SIZES: WeakKeyDictionary[Desk, Sizes] = WeakKeyDictionary()

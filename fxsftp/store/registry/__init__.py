@@ -15,11 +15,14 @@ from fxsftp.store.registry.accounts import Accounts
 from fxsftp.store.registry.compositions import Compositions
 from fxsftp.store.registry.deliveries import Deliveries
 from fxsftp.store.registry.drops import Drops
+from fxsftp.store.registry.endings import Endings
 from fxsftp.store.registry.engine import Engine
+from fxsftp.store.registry.gatherings import Gatherings
 from fxsftp.store.registry.guests import Guests
 from fxsftp.store.registry.lots import Lots
 from fxsftp.store.registry.notices import Notices
 from fxsftp.store.registry.people import People
+from fxsftp.store.registry.receipts import Receipts
 from fxsftp.store.registry.record import Record
 from fxsftp.store.registry.schema import MIGRATIONS
 
@@ -36,8 +39,11 @@ class Registry:
         self.compositions = Compositions(self._engine)
         self.deliveries = Deliveries(self._engine)
         self.guests = Guests(self._engine)
+        self.endings = Endings(self._engine)
+        self.gatherings = Gatherings(self._engine)
         self.lots = Lots(self._engine)
         self.notices = Notices(self._engine)
+        self.receipts = Receipts(self._engine)
         self.record = Record(self._engine)
 
     @contextmanager

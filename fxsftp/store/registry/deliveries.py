@@ -83,7 +83,8 @@ class Deliveries:
             " FROM deliveries JOIN shipments ON shipments.id = deliveries.shipment_id"
             " JOIN users ON users.id = shipments.sender_id"
             " LEFT JOIN openings ON openings.delivery_id = deliveries.id AND openings.until > :now"
-            f" WHERE deliveries.user_id = :user AND deliveries.id {'>' if newer else '<'} COALESCE("
+            " WHERE deliveries.user_id = :user AND deliveries.listed = 1"
+            f" AND deliveries.id {'>' if newer else '<'} COALESCE("
             "  (SELECT id FROM deliveries WHERE user_id = :user AND shipment_id = :from),"
             f" {0 if newer else _BEYOND})"
             " AND deliveries.state IN ('waiting', 'opened', 'collected')"
@@ -255,20 +256,6 @@ class Deliveries:
         """KEY.age of a delivery by code."""
         found = self._db.value("SELECT key_file FROM deliveries WHERE id = ?", (delivery_id,))
         return None if found is None else bytes(found)
-
-    def erase_locks(self, shipment_id: str) -> None:
-        """No file of this shipment can be opened after this."""
-        self._db.execute(
-            "DELETE FROM locks WHERE parcel IN (SELECT parcel FROM deliveries WHERE shipment_id = ?)", (shipment_id,)
-        )
-        self._db.execute(
-            "DELETE FROM recoveries WHERE file_id IN (SELECT id FROM files WHERE shipment_id = ?)", (shipment_id,)
-        )
-        self._db.execute("UPDATE deliveries SET key_file = NULL WHERE shipment_id = ?", (shipment_id,))
-        self._db.execute(
-            "DELETE FROM openings WHERE delivery_id IN (SELECT id FROM deliveries WHERE shipment_id = ?)",
-            (shipment_id,),
-        )
 
     # ---- openings
 

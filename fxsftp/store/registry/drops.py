@@ -44,6 +44,15 @@ class SegmentRow:
     durable: int = 0  # bytes known to be synced
 
 
+@dataclass(frozen=True, slots=True)
+class Quiet:
+    """A drop that may have settled; whether a session that wrote to it is there, or the end of a file is in doubt."""
+
+    drop: Shipment
+    is_connected: bool
+    is_suspect: bool
+
+
 class Drops:
     """The sender's half.  No rule is applied here."""
 
@@ -65,7 +74,7 @@ class Drops:
     def find(self, shipment_id: str) -> Shipment | None:
         """In any state."""
         row = self._db.row("SELECT * FROM shipments WHERE id = ?", (shipment_id,))
-        return _shipment(row) if row else None
+        return shipment_of(row) if row else None
 
     def is_before_dispatch(self, shipment_id: str) -> bool:
         """Whether it is a drop that may still change."""
@@ -86,7 +95,7 @@ class Drops:
             " AND state IN ('dropping', 'settling', 'held') ORDER BY made DESC LIMIT 1",
             (sender_id, who, folder),
         )
-        return _shipment(row) if row else None
+        return shipment_of(row) if row else None
 
     def joined_at(self, sender_id: int, who: str, path: str) -> tuple[Shipment, bool] | None:
         """The drop that a new file at this path of a folder would join, and whether a file of it `waits`.
@@ -104,7 +113,7 @@ class Drops:
             " ORDER BY made DESC LIMIT 1",
             (sender_id, who, folder, sender_id, who, parent, sender_id, who, path, sender_id, who, path),
         )
-        return (_shipment(row), bool(row["is_waiting"])) if row else None
+        return (shipment_of(row), bool(row["is_waiting"])) if row else None
 
     def in_states(self, *states: ShipmentState) -> list[Shipment]:
         """Oldest first."""
@@ -113,7 +122,7 @@ class Drops:
             f"SELECT * FROM shipments WHERE state IN ({marks}) ORDER BY made, id",  # noqa: S608
             states,
         )
-        return [_shipment(row) for row in rows]
+        return [shipment_of(row) for row in rows]
 
     def of_sender(
         self, sender_id: int, after: str = "", most: int = ALL, *, but: ShipmentState | None = None
@@ -125,7 +134,7 @@ class Drops:
             " ORDER BY made DESC, id DESC LIMIT ?",
             (sender_id, *before, but or "", most),
         )
-        return [_shipment(row) for row in rows]
+        return [shipment_of(row) for row in rows]
 
     def sums(self, shipment_ids: Sequence[str]) -> dict[str, tuple[int, int]]:
         """For each shipment, how many files it has that its recipients see, and how large they are together."""
@@ -148,7 +157,7 @@ class Drops:
         """What stands in a user's inbox, in the order in which it came there, and on from shipment `after`."""
         rows = self._db.rows(
             "SELECT shipments.* FROM deliveries JOIN shipments ON shipments.id = deliveries.shipment_id"
-            " WHERE deliveries.user_id = ? AND deliveries.id > COALESCE("
+            " WHERE deliveries.user_id = ? AND deliveries.listed = 1 AND deliveries.id > COALESCE("
             "  (SELECT id FROM deliveries WHERE user_id = ? AND shipment_id = ?), 0)"
             " AND deliveries.state IN ('waiting', 'opened', 'collected', 'removed')"
             " AND shipments.state = 'waiting' AND (expires IS NULL OR expires > ?)"
@@ -156,27 +165,31 @@ class Drops:
             " ORDER BY deliveries.id LIMIT ?",
             (user_id, user_id, after, now, most),
         )
-        return [_shipment(row) for row in rows]
+        return [shipment_of(row) for row in rows]
 
-    def stamps(self, shipment_ids: Sequence[str]) -> dict[str, tuple[object, ...]]:
-        """For each shipment something that is another when what is told of it is: its deliveries, notices, history."""
-        marks = ", ".join("?" for _ in shipment_ids)
+    def stalled(self, before: float) -> list[Shipment]:
+        """Those that drop without progress since before, oldest first."""
         rows = self._db.rows(
-            "SELECT id, revision,"  # noqa: S608
-            " (SELECT MAX(id) FROM history WHERE shipment_id = shipments.id),"
-            " (SELECT SUM(revision) FROM deliveries WHERE shipment_id = shipments.id),"
-            " (SELECT COUNT(*) FROM notices WHERE shipment_id = shipments.id),"
-            " (SELECT COUNT(done) FROM notices WHERE shipment_id = shipments.id),"
-            " (SELECT SUM(due) FROM notices WHERE shipment_id = shipments.id)"
-            f" FROM shipments WHERE id IN ({marks})",
-            shipment_ids,
+            "SELECT * FROM shipments WHERE state = 'dropping' AND progress <= ? ORDER BY made, id", (before,)
         )
-        return {row["id"]: tuple(row)[1:] for row in rows}
+        return [shipment_of(row) for row in rows]
+
+    def quiet(self, before: float) -> list[Quiet]:
+        """Those that settle and are whole, with nothing new since before, oldest first."""
+        rows = self._db.rows(
+            "SELECT *, id IN (SELECT shipment_id FROM files WHERE connected IS NOT NULL) AS is_connected,"
+            " EXISTS (SELECT 1 FROM files WHERE shipment_id = shipments.id AND state = 'suspect') AS is_suspect"
+            " FROM shipments WHERE state = 'settling' AND progress <= ? AND id NOT IN ("
+            "  SELECT shipment_id FROM files WHERE id IN (SELECT file_id FROM segments) AND shipment_id IS NOT NULL)"
+            " ORDER BY made, id",
+            (before,),
+        )
+        return [Quiet(shipment_of(row), bool(row["is_connected"]), bool(row["is_suspect"])) for row in rows]
 
     def held_by(self, cause: str) -> list[Shipment]:
         """Those held for this cause, oldest first."""
         rows = self._db.rows("SELECT * FROM shipments WHERE state = 'held' AND cause = ? ORDER BY made, id", (cause,))
-        return [_shipment(row) for row in rows]
+        return [shipment_of(row) for row in rows]
 
     def set_scanned(self, shipment: Shipment) -> bool:
         """It was looked at, if nobody changed it since it was read.  Its revision stays: it is the same."""
@@ -189,28 +202,16 @@ class Drops:
 
     def step(self, shipment: Shipment, state: ShipmentState, now: float, cause: str = "", reason: str = "") -> bool:
         """Compare and set: to `state` if nobody changed the shipment since it was read."""
-        return bool(
+        is_done = bool(
             self._db.value(
                 "UPDATE shipments SET state = ?, revision = revision + 1, progress = ?, cause = ?, reason = ?"
                 " WHERE id = ? AND state = ? AND revision = ? RETURNING 1",
                 (state, now, cause, reason, shipment.id, shipment.state, shipment.revision),
             )
         )
-
-    def step_all(self, shipments: Sequence[Shipment], state: ShipmentState, now: float) -> bool:
-        """The same for many at once; answers whether it was so for every one."""
-        return len(shipments) == self._db.execute_many(
-            "UPDATE shipments SET state = ?, revision = revision + 1, progress = ?, cause = '', reason = ''"
-            " WHERE id = ? AND state = ? AND revision = ?",
-            [(state, now, shipment.id, shipment.state, shipment.revision) for shipment in shipments],
-        )
-
-    def gather(self, shipment_id: str, others: Sequence[str]) -> None:
-        """The files of these drops, and what was told of them, belong to one shipment now; no row of theirs stays."""
-        moved = [(shipment_id, other) for other in others]
-        self._db.execute_many("UPDATE files SET shipment_id = ? WHERE shipment_id = ?", moved)
-        self._db.execute_many("UPDATE notices SET shipment_id = ? WHERE shipment_id = ?", moved)
-        self._db.execute_many("DELETE FROM shipments WHERE id = ?", [(other,) for other in others])
+        if is_done and shipment.state is ShipmentState.WAITING:  # what has ended stands in no inbox
+            self._db.execute("UPDATE deliveries SET listed = 0 WHERE shipment_id = ?", (shipment.id,))
+        return is_done
 
     def change(self, shipment_id: str, **columns: str | int | float | None) -> None:
         """Set columns of one shipment; its revision moves on."""
@@ -224,15 +225,6 @@ class Drops:
         """A drop without files leaves no row; what was told of it while it was held stays told."""
         self._db.execute("UPDATE notices SET shipment_id = NULL WHERE shipment_id = ?", (shipment_id,))
         self._db.execute("DELETE FROM shipments WHERE id = ?", (shipment_id,))
-
-    def to_erase(self, before: float) -> list[Shipment]:
-        """Those that ended before, and whose bodies are still there."""
-        rows = self._db.rows(
-            "SELECT * FROM shipments WHERE state IN ('ended', 'recalled') AND erased IS NULL AND ended <= ?"
-            " ORDER BY ended",
-            (before,),
-        )
-        return [_shipment(row) for row in rows]
 
     def usage(self, sender_id: int) -> int:
         """Bytes that this sender's files take up: drafts, drops and what is sent and not yet erased."""
@@ -354,33 +346,6 @@ class Drops:
         )
         return [_file(row) for row in rows]
 
-    def suspects(self, shipment_id: str) -> list[File]:
-        """Those whose end could not be checked."""
-        rows = self._db.rows(
-            f"SELECT {_FILE} FROM files WHERE shipment_id = ? AND state = 'suspect' ORDER BY path, id",  # noqa: S608
-            (shipment_id,),
-        )
-        return [_file(row) for row in rows]
-
-    def empty(self, shipment_id: str) -> None:
-        """Of its files, only the rows stay."""
-        self._db.execute(
-            "UPDATE files SET key = NULL, small = NULL, blob = NULL, writer = NULL WHERE shipment_id = ?",
-            (shipment_id,),
-        )
-        self._db.execute(
-            "DELETE FROM segments WHERE file_id IN (SELECT id FROM files WHERE shipment_id = ?)", (shipment_id,)
-        )
-
-    def blobs_of(self, shipment_id: str) -> set[str]:
-        """Every blob that its files lie in."""
-        rows = self._db.rows(
-            "SELECT blob FROM files WHERE shipment_id = ? AND blob IS NOT NULL UNION"
-            " SELECT segments.blob FROM files JOIN segments ON segments.file_id = files.id WHERE shipment_id = ?",
-            (shipment_id, shipment_id),
-        )
-        return {row["blob"] for row in rows}
-
     def names(self, shipment_id: str, within: str = "") -> list[str]:
         """The paths of its files that begin with `within`."""
         rows = self._db.rows(
@@ -486,14 +451,6 @@ class Drops:
             self._db.value("SELECT 1 FROM files WHERE shipment_id = ? LIMIT 1 OFFSET ?", (shipment_id, more_than))
         )
 
-    def connected(self, shipment_id: str) -> bool:
-        """Whether a session that wrote to it is still there."""
-        return bool(
-            self._db.value(
-                "SELECT 1 FROM files WHERE shipment_id = ? AND connected IS NOT NULL LIMIT 1", (shipment_id,)
-            )
-        )
-
     def disconnect(self, session: str) -> None:
         """That session is gone."""
         self._db.execute("UPDATE files SET connected = NULL WHERE connected = ?", (session,))
@@ -545,17 +502,6 @@ class Drops:
         self._db.execute("UPDATE files SET connected = NULL WHERE connected >= ? AND connected < ?", within)
         self._db.execute("UPDATE files SET writer = NULL WHERE writer >= ? AND writer < ?", within)
 
-    def forget_shown(self, before: float) -> int:
-        """Entries of an outbox that nobody needs any more; answers how many."""
-        return len(
-            self._db.rows(
-                "UPDATE files SET shown = 0 WHERE shown = 1 AND progress < ? AND id IN ("
-                " SELECT files.id FROM files LEFT JOIN shipments ON shipments.id = files.shipment_id"
-                " WHERE shipment_id IS NULL OR shipments.state IN ('recalled', 'ended')) RETURNING id",
-                (before,),
-            )
-        )
-
     # ---- segments
 
     def segments(self, file_id: int) -> list[SegmentRow]:
@@ -598,14 +544,6 @@ class Drops:
             )
         )
 
-    def blobs(self) -> set[str]:
-        """Every blob that some row speaks of."""
-        rows = self._db.rows(
-            "SELECT blob FROM files WHERE blob IS NOT NULL UNION SELECT blob FROM segments"
-            " UNION SELECT pack FROM lots WHERE pack IS NOT NULL"
-        )
-        return {row["blob"] for row in rows}
-
     # ---- folders
 
     def folders(self, owner_id: int, who: str) -> list[Folder]:
@@ -624,12 +562,18 @@ class Drops:
         return [_folder(row) for row in rows]
 
     def recipients(self, owner_id: int) -> set[str]:
-        """For whom this outbox has folders or files."""
-        rows = self._db.rows(
-            "SELECT who FROM folders WHERE owner_id = ? UNION SELECT who FROM files WHERE owner_id = ? AND shown = 1",
-            (owner_id, owner_id),
-        )
-        return {row["who"] for row in rows if row["who"]}
+        """For whom this outbox has folders or files: a look for each of them, however much there is."""
+        found: set[str] = set()
+        for table in ("folders", "files"):
+            shown = "AND shown = 1" if table == "files" else ""
+            rows = self._db.rows(
+                "WITH RECURSIVE found (who) AS (SELECT '' UNION ALL"  # noqa: S608
+                f" SELECT (SELECT MIN(who) FROM {table} WHERE owner_id = ? {shown} AND who > found.who) FROM found"
+                "  WHERE found.who IS NOT NULL) SELECT who FROM found WHERE who <> ''",
+                (owner_id,),
+            )
+            found |= {row["who"] for row in rows}
+        return found
 
     def folder(self, owner_id: int, who: str, path: str) -> Folder | None:
         """One folder."""
@@ -655,7 +599,8 @@ class Drops:
         self._db.execute("DELETE FROM folders WHERE owner_id = ? AND who = ? AND path = ?", (owner_id, who, path))
 
 
-def _shipment(row: sqlite3.Row) -> Shipment:
+def shipment_of(row: sqlite3.Row) -> Shipment:
+    """As the rest of the exchange knows it."""
     return Shipment(
         id=row["id"],
         sender_id=row["sender_id"],

@@ -100,8 +100,8 @@ class Lots:
             [(berth.file_id,) for berth in berths],
         )
         self._db.execute_many(
-            "INSERT INTO recoveries (file_id, header) SELECT ?, ? FROM shipments WHERE id = ? AND erased IS NULL"
-            " ON CONFLICT (file_id) DO NOTHING",
+            "INSERT INTO recoveries (file_id, header) SELECT ?, ? FROM shipments"
+            " WHERE id = ? AND state <> 'recalled' AND erased IS NULL ON CONFLICT (file_id) DO NOTHING",
             [(berth.file_id, berth.recovery, lot.shipment_id) for berth in berths if berth.recovery],
         )
         self._forget(lot, berths)

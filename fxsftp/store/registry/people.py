@@ -5,9 +5,19 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from fxsftp.domain.model import Bounce, Key, Kind, LockKind, Route, Standing, User
 from fxsftp.store.registry.engine import Engine
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How many bytes a user's files take up, and whether the user was told that it is nearly all of the quota."""
+
+    user: User
+    used: int
+    is_told: bool
 
 
 class People:
@@ -33,6 +43,14 @@ class People:
     def by_id(self, user_id: int) -> User | None:
         """Also those who have been removed."""
         return _maybe(self._db.row("SELECT * FROM users WHERE id = ?", (user_id,)))
+
+    def first(self, most: int, *, only_groups: bool) -> list[User]:
+        """The first by address who are not removed, or the first groups."""
+        if only_groups:
+            found = "SELECT * FROM users WHERE kind = 'group' AND standing <> 'removed' AND email > ''"
+        else:
+            found = "SELECT * FROM users WHERE standing <> 'removed' AND email > ''"
+        return [user_of(row) for row in self._db.rows(f"{found} ORDER BY email LIMIT ?", (most,))]
 
     def all(self) -> list[User]:
         """Everyone not removed, by address."""
@@ -60,20 +78,15 @@ class People:
         found = self._db.value("SELECT invited_by FROM users WHERE id = ?", (user_id,))
         return None if found is None else int(found)
 
-    def full(self, share: float, quota: int) -> list[tuple[User, int]]:
-        """Who takes up `share` of their quota or more, and so many bytes; `quota` is the usual one."""
+    def usages(self, after: int, most: int) -> list[Usage]:
+        """What the next users after an id take up, by id; without those who have been removed."""
         rows = self._db.rows(
-            "SELECT users.*, used FROM users JOIN ("
-            " SELECT owner_id, SUM(size) AS used FROM files WHERE shipment_id IN ("
-            "  SELECT id FROM shipments WHERE erased IS NULL) GROUP BY owner_id) ON owner_id = users.id"
-            " WHERE standing <> 'removed' AND used >= ? * COALESCE(quota, ?) ORDER BY users.id",
-            (share, quota),
+            "SELECT users.*, (SELECT COALESCE(SUM(size), 0) FROM files WHERE owner_id = users.id AND shipment_id IN ("
+            "  SELECT id FROM shipments WHERE sender_id = users.id AND erased IS NULL)) AS used"
+            " FROM users WHERE id > ? AND standing <> 'removed' ORDER BY id LIMIT ?",
+            (after, most),
         )
-        return [(user_of(row), row["used"]) for row in rows]
-
-    def quota_told(self) -> set[int]:
-        """Who has been told that their quota is nearly used up, by id."""
-        return {row["id"] for row in self._db.rows("SELECT id FROM users WHERE quota_told = 1")}
+        return [Usage(user_of(row), row["used"], bool(row["quota_told"])) for row in rows]
 
     # ---- keys
 

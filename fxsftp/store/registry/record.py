@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
 
 from fxsftp.domain.model import Event
 from fxsftp.store.registry.engine import Engine
@@ -26,10 +25,6 @@ class Record:
         """Oldest first."""
         rows = self._db.rows("SELECT * FROM history WHERE shipment_id = ? ORDER BY id", (shipment_id,))
         return [_event(row) for row in rows]
-
-    def move(self, new: str, old: Sequence[str]) -> None:
-        """The history of loose drops goes with their files into the shipment that takes them along."""
-        self._db.execute_many("UPDATE history SET shipment_id = ? WHERE shipment_id = ?", [(new, one) for one in old])
 
     def standing(self, name: str) -> str | None:
         """A standing fact."""

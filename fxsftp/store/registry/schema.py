@@ -428,4 +428,71 @@ MIGRATIONS: Sequence[tuple[str, str]] = (
         ALTER TABLE segments ADD COLUMN durable INTEGER NOT NULL DEFAULT 0;
         """,
     ),
+    (
+        # What a room, a step or a sweep looks for has an index of its own, so that it costs what there is of it, and
+        # not what there is of everything.  `listed` is 0 once a delivery's shipment has ended: in no inbox any more.
+        "0014_size",
+        """
+        ALTER TABLE deliveries ADD COLUMN listed INTEGER NOT NULL DEFAULT 1;
+        UPDATE deliveries SET listed = 0 WHERE shipment_id IN (SELECT id FROM shipments WHERE state <> 'waiting');
+        CREATE INDEX deliveries_listed ON deliveries (user_id, id) WHERE listed = 1;
+        CREATE INDEX deliveries_over ON deliveries (listed, ended, shipment_id) WHERE listed = 1 AND ended IS NOT NULL;
+        CREATE INDEX reads_file ON reads (file_id);
+        CREATE INDEX notices_delivery ON notices (delivery_id);
+        CREATE INDEX members_user ON members (user_id, group_id);
+        CREATE INDEX users_groups ON users (email) WHERE kind = 'group' AND standing <> 'removed';
+        DROP INDEX files_connected;
+        CREATE INDEX files_connected ON files (connected, shipment_id) WHERE connected IS NOT NULL;
+        CREATE INDEX shipments_expires ON shipments (state, expires, id) WHERE state = 'waiting';
+        CREATE INDEX shipments_unerased ON shipments (state, ended) WHERE erased IS NULL AND ended IS NOT NULL;
+        CREATE INDEX files_suspect ON files (shipment_id) WHERE state = 'suspect';
+        CREATE INDEX files_blob ON files (blob) WHERE blob IS NOT NULL;
+        CREATE INDEX files_shown ON files (owner_id, who, path, id) WHERE shown = 1;
+        CREATE INDEX files_old ON files (made, id) WHERE shown = 1;
+        DROP INDEX files_view;
+        """,
+    ),
+    (
+        # How long the pages about a shipment are; from its dispatch on.  Whatever changes what they say makes `edition`
+        # empty and counts `turn`, and no program that writes can forget to.
+        "0015_receipts",
+        """
+        CREATE TABLE receipts (
+            shipment_id TEXT PRIMARY KEY,
+            turn INTEGER NOT NULL DEFAULT 1,
+            edition TEXT NOT NULL DEFAULT '',
+            text INTEGER,
+            json INTEGER,
+            at REAL
+        );
+        INSERT INTO receipts (shipment_id)
+            SELECT id FROM shipments WHERE state NOT IN ('dropping', 'settling', 'held');
+        CREATE INDEX receipts_edition ON receipts (edition);
+        CREATE TRIGGER receipts_shipment AFTER UPDATE
+            OF state, recipient, others, subject, reason, sent, expires, ended ON shipments
+            WHEN NEW.state NOT IN ('dropping', 'settling', 'held') BEGIN
+            INSERT INTO receipts (shipment_id) VALUES (NEW.id)
+                ON CONFLICT (shipment_id) DO UPDATE SET turn = turn + 1, edition = '';
+        END;
+        CREATE TRIGGER receipts_begun AFTER INSERT ON shipments
+            WHEN NEW.state NOT IN ('dropping', 'settling', 'held') BEGIN
+            INSERT INTO receipts (shipment_id) VALUES (NEW.id);
+        END;
+        CREATE TRIGGER receipts_history AFTER INSERT ON history BEGIN
+            UPDATE receipts SET turn = turn + 1, edition = '' WHERE shipment_id = NEW.shipment_id;
+        END;
+        CREATE TRIGGER receipts_delivery AFTER INSERT ON deliveries BEGIN
+            UPDATE receipts SET turn = turn + 1, edition = '' WHERE shipment_id = NEW.shipment_id;
+        END;
+        CREATE TRIGGER receipts_delivery_changed AFTER UPDATE OF state, opened, collected, ended ON deliveries BEGIN
+            UPDATE receipts SET turn = turn + 1, edition = '' WHERE shipment_id = NEW.shipment_id;
+        END;
+        CREATE TRIGGER receipts_notice AFTER INSERT ON notices BEGIN
+            UPDATE receipts SET turn = turn + 1, edition = '' WHERE shipment_id = NEW.shipment_id;
+        END;
+        CREATE TRIGGER receipts_notice_changed AFTER UPDATE OF state, reason ON notices BEGIN
+            UPDATE receipts SET turn = turn + 1, edition = '' WHERE shipment_id = NEW.shipment_id;
+        END;
+        """,
+    ),
 )

@@ -7,12 +7,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from fxsftp.fronts.sftp import rooms
+from fxsftp import app
+from fxsftp.fronts.sftp import receipts, rooms
+from fxsftp.fronts.sftp.receipts import Receipts
 from fxsftp.fronts.sftp.rooms import FolderHandle
+from fxsftp.templates import Templates
 from tests.fronts.sftp import raw as sftp
 from tests.fronts.sftp.conftest import ANN, KARI, Door
 from tests.fronts.sftp.crowds import fill_outbox, fill_rooms
 from tests.fronts.sftp.raw import string
+from tests.house import at
 
 PAGE = 20
 OUTBOX = f"/outbox/{ANN}"
@@ -103,8 +107,8 @@ def test_a_receipt_is_made_again_for_a_listing_only_when_it_has_changed(
         door.house.put(ann, f"/outbox/{KARI}/Ref {number}/a.csv", b"x" * number)
     door.house.settle()
     made: list[str] = []
-    make = rooms.receipt_json
-    monkeypatch.setattr(rooms, "receipt_json", lambda sent: made.append(sent.shipment.id) or make(sent))
+    make = receipts.receipt_json
+    monkeypatch.setattr(receipts, "receipt_json", lambda sent: made.append(sent.shipment.id) or make(sent))
     assert len(listed(door, ANN, "/sent")) == 6
     assert len(made) == 3
     listed(door, ANN, "/sent")
@@ -129,6 +133,40 @@ def test_a_receipt_is_made_again_for_a_listing_only_when_it_has_changed(
 
     asyncio.run(sizes())
     assert kari.id != ann.id
+
+
+def test_the_sizes_of_receipts_are_found_while_nobody_asks(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And forgotten with whatever changes a page: an event, or other words."""
+    ann = door.users[ANN]
+    fill_rooms(door.exchange, ann.id, door.users[KARI].id, KARI, 2 * PAGE, door.house.clock())
+    assert door.house.desk
+    found = Receipts(door.house.desk, app.templates_of(door.house.settings))
+    while found.find_some():
+        pass
+    made: list[str] = []
+    make = receipts.receipt_json
+    monkeypatch.setattr(receipts, "receipt_json", lambda sent: made.append(sent.shipment.id) or make(sent))
+
+    def sizes() -> list[tuple[str, int]]:
+        user = door.exchange.people.by_id(ann.id)
+        entries = found.entries(user, after="", most=10)
+        pages = [found.page(user, at(f"/sent/{entry.name}")) for entry in entries]
+        assert entries == [entry for entry, _ in pages]
+        assert [entry.size for entry in entries] == [len(text) for _, text in pages]
+        return [(entry.name, entry.size) for entry in entries]
+
+    before = sizes()
+    made.clear()
+    sizes()
+    assert len(made) == 5  # the pages themselves
+    shipment = before[0][0].partition(".")[0]
+    with door.exchange._holdings.registry.atomic():
+        door.exchange._holdings.registry.record.tell(0, "exchange", "extended", "æ" * 99, shipment)
+    after = sizes()
+    assert [size - other for (_, size), (_, other) in zip(after, before, strict=True)][:2] > [99, 99]
+    assert after[2:] == before[2:]
+    monkeypatch.setattr(Templates, "edition", "other words")
+    assert found.find_some() == receipts.MADE
 
 
 def test_a_listing_given_up_half_way_holds_up_nobody(door: Door) -> None:
