@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.house import House
+from tests.plans import no_scan
 from tests.spy import no_nonce_twice
 
-__all__ = ["no_nonce_twice"]
+__all__ = ["no_nonce_twice", "no_scan"]
 
 
 @pytest.fixture
