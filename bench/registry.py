@@ -58,11 +58,12 @@ RUNS = 50
 
 @dataclass
 class Statement:
-    """One text of SQL: how often, how long, and the parameters of its slowest run."""
+    """One text of SQL: how often, how long, and how long its slowest run took and of what."""
 
     sql: str
     times: list[float] = field(default_factory=list)  # ms
     slowest: Any = ()
+    most: float = 0.0
     plan: list[str] = field(default_factory=list)
 
     @property
@@ -92,7 +93,8 @@ class Watch:
             finally:
                 took = (time.perf_counter() - began) * 1000
                 one = self.found.setdefault(sql, Statement(sql))
-                if took >= max(one.times, default=0):
+                if took >= one.most:
+                    one.most = took
                     one.slowest = (kept[0] if kept else None) if verb.__name__ == "execute_many" else kept
                 one.times.append(took)
 
