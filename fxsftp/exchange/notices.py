@@ -34,7 +34,8 @@ class Notices:
         self, shipment: Shipment, delivery_id: int, user: User, lock: LockKind, files: Sequence[File], now: float
     ) -> None:
         """One mail, and one SMS where a code opens it, however many files."""
-        facts = self._facts(shipment, files, lock, user)
+        tally = len(files), sum(file.size for file in files)
+        facts = self._facts(shipment, tally, files, lock, user)
         self._add("arrived", "mail", user, shipment, facts, now, delivery_id)
         if lock is LockKind.CODE:
             self._add("code", "sms", user, shipment, {"shipment": shipment.id}, now, delivery_id)
@@ -47,8 +48,9 @@ class Notices:
         """A mail to one recipient of a shipment."""
         user = self._registry.people.by_id(delivery.user_id)
         assert user is not None
-        files = self._registry.drops.of_shipment(shipment.id)
-        facts = self._facts(shipment, files, delivery.lock, user) | more
+        tally = self._registry.drops.tally(shipment.id)
+        files = self._registry.drops.of_shipment(shipment.id) if tally[0] == 1 else []  # of thousands, only the sums
+        facts = self._facts(shipment, tally, files, delivery.lock, user) | more
         self._add(kind, "mail", user, shipment, facts, now, delivery.id)
 
     def to_sender(self, kind: str, shipment: Shipment, now: float, **more: object) -> None:
@@ -81,7 +83,11 @@ class Notices:
         for notice_id in notice_ids:
             self._registry.notices.settle(notice_id, "dropped", ("due",), "a newer one was sent", now)
 
-    def _facts(self, shipment: Shipment, files: Sequence[File], lock: LockKind, user: User) -> dict[str, object]:
+    def _facts(
+        self, shipment: Shipment, tally: tuple[int, int], files: Sequence[File], lock: LockKind, user: User
+    ) -> dict[str, object]:
+        """`tally` is how many files it has and how large they are; `files` may be none where they are many."""
+        count, size = tally
         sender = self._registry.people.by_id(shipment.sender_id)
         assert sender is not None
         shows = self._holdings.policy.show_subject
@@ -92,12 +98,12 @@ class Notices:
             "sender": sender.email if shows else "",
             "sender_name": sender.name if shows else "",
             "subject": shipment.subject if shows else "",
-            "files": len(files),
-            "size": sum(file.size for file in files),
+            "files": count,
+            "size": size,
             "expires": shipment.expires,
             "lock": str(lock),
-            "direct": len(files) <= 8,
-            "first_file": files[0].name if shows and len(files) == 1 else "",
+            "direct": count <= 8,
+            "first_file": files[0].name if shows and count == 1 else "",
             "phone_hint": hint(user.phone),
         }
 
