@@ -28,6 +28,7 @@ test: setup
 	@$(MAKE) --no-print-directory lint
 	@requirements/audit || echo 'audit: see above; this alone does not fail the tests'
 	@.venv/bin/python -m pytest $(ARGS)
+	@.venv/bin/python -m pytest -m browser $(ARGS)
 
 lint: setup
 	@.venv/bin/ruff check

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import browser
 from tests.house import House
 from tests.plans import no_scan
 from tests.spy import no_nonce_twice
@@ -23,3 +24,8 @@ def house(tmp_path: Path) -> Iterator[House]:
     """An exchange of its own, empty."""
     with House(tmp_path / "house") as built:
         yield built
+
+
+def pytest_sessionfinish() -> None:
+    """Playwright's own process ends with the tests."""
+    browser.stop()

@@ -13,7 +13,7 @@ from fxsftp.fronts.portal import routes
 from tests.browser import chromium
 from tests.draw_portal import ANN, KARI, PAGES, PASSWORD, Scene, Shown, Visits, scene
 
-pytestmark = pytest.mark.xdist_group("portal-accessible")
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("portal-accessible")]
 
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"], "resultTypes": ["violations"]}
 COLOURS = {"runOnly": {"type": "rule", "values": ["color-contrast"]}, "resultTypes": ["violations"]}  # all that changes

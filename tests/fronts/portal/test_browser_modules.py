@@ -23,7 +23,7 @@ from tests.house import ANN, House, at
 
 __all__ = ["browser", "context", "stage"]
 
-pytestmark = pytest.mark.xdist_group("browser")
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
 STATIC = folder("config") / "static"
 MIB = 1 << 20

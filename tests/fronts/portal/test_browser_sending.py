@@ -15,7 +15,7 @@ from tests.fronts.portal.stage import Stage, browser, context, exported, page, s
 
 __all__ = ["browser", "context", "stage"]
 
-pytestmark = pytest.mark.xdist_group("browser")
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
 MIB = 1 << 20
 ROW = (

@@ -13,7 +13,7 @@ from tests.walks.guests import Guest
 from tests.walks.portal.people import EITHER, PASSWORD, Person, Town, digits_of
 from tests.walks.portal.test_create_user import app_of
 
-pytestmark = pytest.mark.xdist_group("portal-walks")
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("portal-walks")]
 
 NEW = "seven small lanterns"
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.walks.portal.people import EITHER, PASSWORD, Person, Town, digits_of
 
-pytestmark = pytest.mark.xdist_group("portal-walks")
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("portal-walks")]
 
 
 def registers(somebody: Person) -> None:

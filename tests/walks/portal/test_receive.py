@@ -15,7 +15,7 @@ from tests.age_tool import age_decrypt
 from tests.walks.guests import Guest, shipments_in
 from tests.walks.portal.people import EITHER, Person, Town
 
-pytestmark = pytest.mark.xdist_group("more-portal-walks")
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("more-portal-walks")]
 
 CSV = b"person;value\n" + b"".join(b"%d;%d\n" % (each, each * each) for each in range(9000))
 SECRET = b"4711;22325521\n"  # a line of it

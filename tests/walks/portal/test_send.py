@@ -12,7 +12,7 @@ from fxsftp.domain.model import Kind
 from tests.walks.portal.people import EITHER, SOON, Person, Town, write
 from tests.walks.portal.test_create_user import registers
 
-pytestmark = pytest.mark.xdist_group("more-portal-walks")
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("more-portal-walks")]
 
 FILES = {"report.csv": b"a;b\n1;2\n" * 50_000, "tom.txt": b"", "blåbær & co.txt": "æøå".encode()}
 SUBJECT = "Ref 23/4567 Lønn <okt>"  # no folder could be called so

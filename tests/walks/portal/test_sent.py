@@ -11,7 +11,7 @@ from tests.walks.guests import until
 from tests.walks.portal.people import Person, Town
 from tests.walks.portal.test_receive import sent_to
 
-pytestmark = pytest.mark.xdist_group("portal-walks")
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("portal-walks")]
 
 
 def looks_at(somebody: Person, shipment: str) -> None:
