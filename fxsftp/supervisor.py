@@ -22,6 +22,7 @@ from dataclasses import dataclass
 log = logging.getLogger("fxsftp")
 
 RESTART = 1.0  # seconds before a process that died is started again; doubled each time, up to a minute
+LAST_WORD = 1.0  # seconds; its line ends with it, unless a child of its own holds it
 LONGEST = 60.0  # seconds; and who has served for so long begins anew with the first wait
 CLOSING = 10.0  # seconds after its drain until a process that does not end is killed
 SUPERVISED = "FXSFTP_SUPERVISED"  # in a child's environment
@@ -122,6 +123,8 @@ class Supervisor:
             speaking = asyncio.create_task(self._speak(child, ours))
             ended, told = asyncio.create_task(process.wait()), asyncio.create_task(self._stop.wait())
             await asyncio.wait([ended, told], return_when=asyncio.FIRST_COMPLETED)
+            if ended.done():  # what it said last may lie unread: that it had begun counts, however soon it died
+                await asyncio.wait([speaking], timeout=LAST_WORD)
             speaking.cancel()
             told.cancel()
             if not ended.done():
@@ -134,8 +137,9 @@ class Supervisor:
 
     async def _speak(self, child: Child, line: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        with suppress(OSError):  # it has died
+        with suppress(OSError):  # it has died, which does not mean that it has not begun
             await loop.sock_sendall(line, self._shared.line())
+        with suppress(OSError):
             if await loop.sock_recv(line, 1):
                 is_last = len(self._begun | {child.name}) == len(self._children) > len(self._begun)
                 self._begun.add(child.name)
