@@ -6,6 +6,8 @@ copied that need not be.  How packets are taken from a connection and given to i
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -17,22 +19,22 @@ FORGED = (InvalidTag, InvalidSignature)
 _BLOCK = bytes(64)  # of ChaCha20
 
 
-class Seal:
+class Seal(ABC):
     """A cipher that authenticates, kept as long as its key.  Its second half is for asyncssh, with the same counter."""
 
     block: int  # what is sealed is a multiple of so many bytes
 
+    @abstractmethod
     def size(self, seq: int, view: memoryview, at: int) -> int:
         """The length of the packet that begins at `at`; not to be trusted yet."""
-        raise NotImplementedError
 
+    @abstractmethod
     def open(self, seq: int, packet: memoryview, into: memoryview) -> None:
         """Unseal a packet, or raise one of FORGED before a byte of it is looked at."""
-        raise NotImplementedError
 
+    @abstractmethod
     def seal(self, seq: int, body: memoryview, into: memoryview) -> None:
         """Seal a packet."""
-        raise NotImplementedError
 
     def encrypt_packet(self, seq: int, _header: bytes, packet: bytes) -> tuple[bytes, bytes]:
         """The packet with its header, and no MAC beside it."""
