@@ -37,6 +37,7 @@ from fxsftp.fronts.sftp.wire import Open
 from fxsftp.templates import Templates
 
 LETTER = "SHIPMENT.txt"
+LOOK = 2.0  # seconds between two looks whether somebody who reads may read on
 ROOM, READ_ONLY_ROOM, READ_ONLY = 0o755, 0o555, 0o444
 PAGE = 500  # entries of a folder held at a time: a moment at the desk, and few hundred KiB
 OVER = object()  # said when there are no more pieces
@@ -394,11 +395,23 @@ class DraftHandle(Handle):
 
 
 class ReadingHandle(Handle):
-    """A file of a shipment, being fetched."""
+    """A file of a shipment, being fetched.  Once that is taken back, it is not read on."""
 
     def __init__(self, desk: Desk, reading: Reading) -> None:
         self._desk, self._reading = desk, reading
-        self.read = reading.read  # type: ignore[method-assign]
+        self._looked = desk.now()
+        self._is_over = False
+
+    def read(self, offset: int, count: int) -> bytes:
+        if self._is_over:
+            raise NoSuchPlace(self._reading.entry.name)
+        if (now := self._desk.now()) - self._looked >= LOOK:
+            self._looked = now
+            self._desk.see_to(self._look())
+        return self._reading.read(offset, count)
+
+    async def _look(self) -> None:
+        self._is_over = not await self._desk.ask(self._desk.exchange.inbox.may_go_on, self._reading)
 
     def entry(self) -> Entry:
         return self._reading.entry

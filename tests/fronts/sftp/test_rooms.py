@@ -125,6 +125,24 @@ def test_a_member_reads_what_was_sent_and_nothing_else_can_be_done_to_it(door: D
     assert door.exchange.sent.find(door.users[ANN], shipment, door.house.clock()).state == "collected"
 
 
+def test_what_is_taken_back_is_not_read_on_by_who_has_it_open(door: Door) -> None:
+    shipment = door.deliver(ANN, KARI, b"x" * 500_000)
+
+    async def walk() -> None:
+        async with door.raw(KARI) as raw:
+            handle = (await raw.open(f"/inbox/{shipment}/report.csv", R)).handle
+            piece = struct.pack(">QI", 0, 1000)
+            assert (await raw.ask(sftp.READ, string(handle), piece)).kind == sftp.DATA
+            door.exchange.sent.recall(door.users[ANN], shipment, door.house.clock())
+            door.house.clock.turn(3)
+            async with asyncio.timeout(20):
+                while (again := await raw.ask(sftp.READ, string(handle), piece)).kind == sftp.DATA:
+                    pass  # each asks the server, which looks meanwhile
+            assert again.code == sftp.NO_SUCH_FILE
+
+    run(walk())
+
+
 def test_a_locked_shipment_opens_by_a_folder_named_after_its_code(door: Door) -> None:
     """The code's folder is there and empty until the session ends, and nowhere after."""
     content = b"secret;1\n"
