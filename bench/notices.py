@@ -123,7 +123,7 @@ async def _carry(
         )  # fmt: skip
     bell = Bell(house.folder / "bell")
     courier = Courier(
-        exchange.notices, crews, app.templates_of(house.settings), bell,
+        exchange.carriage, crews, app.templates_of(house.settings), bell,
         sender="exchange@ssb.example", clock=lambda: START + 1000,
     )  # fmt: skip
     before = exchange.notices.count("carried")
@@ -131,6 +131,8 @@ async def _carry(
     running = asyncio.create_task(courier.run())
     while (done := exchange.notices.count("carried") - before) < count:
         assert not exchange.notices.count("failed")
+        if running.done():
+            running.result()  # it raises what stopped the courier
         assert time.monotonic() - began < 300, f"only {done} of {count} in five minutes"
         await asyncio.sleep(0.02)
     took = time.monotonic() - began

@@ -50,9 +50,9 @@ class Wire:
     def __init__(self, port: int, to: int) -> None:
         self._ports = port, to
         self._up: list[bytes] = []
-        self._left: int | None = None  # bytes until a line breaks, once
+        self._left: int | None = None  # bytes until a line is held, once
         self._loop = asyncio.new_event_loop()
-        self._stop = asyncio.Event()
+        self._stop, self._cut = asyncio.Event(), asyncio.Event()
         self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._run(),), name="wire")
         self._thread.start()
 
@@ -61,14 +61,15 @@ class Wire:
         """All that browsers have said so far."""
         return b"".join(self._up)
 
-    @property
-    def is_to_be_cut(self) -> bool:
-        """Whether what `cut_after` was told is still to come."""
-        return self._left is not None
-
-    def cut_after(self, count: int) -> None:
-        """That many bytes up from now, one line breaks."""
+    def hold_after(self, count: int) -> None:
+        """That many bytes up from now, one line goes still, until `cut`."""
+        self._cut.clear()
         self._left = count
+
+    def cut(self) -> None:
+        """The line that is held breaks."""
+        assert self._left is None, "no line is held yet"
+        self._loop.call_soon_threadsafe(self._cut.set)
 
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
@@ -99,19 +100,20 @@ class Wire:
 
     async def _carry(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, is_up: bool = False) -> None:
         while piece := await source.read(1 << 16):
-            if is_up:
-                self._up.append(piece)
-                self._count(len(piece))
             sink.write(piece)
             await sink.drain()
+            if is_up:
+                self._up.append(piece)
+                await self._count(len(piece))
         raise ConnectionError  # one end has gone, so the other way is over as well
 
-    def _count(self, size: int) -> None:
+    async def _count(self, size: int) -> None:
         if self._left is None:
             return
         self._left -= size
         if self._left <= 0:
             self._left = None
+            await self._cut.wait()
             raise ConnectionError
 
 
@@ -153,6 +155,15 @@ class Person:
 
     def sees(self, text: str, *, translated: bool = True) -> None:
         expect(self.page.locator("body")).to_contain_text(self.say(text) if translated else text, timeout=SOON)
+
+    def comes_to_see(self, path: str, text: str) -> None:
+        """What a page says sooner or later, loaded again and again."""
+
+        def says() -> bool:
+            self.goes_to(path)
+            return self.say(text) in self.page.locator("body").inner_text()
+
+        until(says)
 
     def is_at(self, path: str) -> None:
         expect(self.page).to_have_url(re.compile(re.escape(self.town.url + path)), timeout=SOON)

@@ -50,8 +50,7 @@ def test_a_sender_follows_a_package_and_takes_it_back(town: Town, language: str,
 
         ann.logs_in(at=f"/inbox/{shipment}")
         ann.downloads(lambda: ann.page.get_by_role("link", name=ann.say("Download locked (.age)")).click())
-        kari.goes_to(f"/sent/{shipment}")
-        kari.sees("Opened")
+        kari.comes_to_see(f"/sent/{shipment}", "Opened")
         name, receipt = kari.downloads(lambda: kari.clicks("Download the receipt", "link"))
         assert name == f"{shipment}.txt"
         assert ann.email in receipt.decode()
