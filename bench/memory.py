@@ -63,7 +63,9 @@ async def greedy(served: Served, kari: Guest, pid: int) -> None:
         before = rss(pid)
         raw.chan._recv_window = raw.chan._init_recv_window = 1 << 31  # what PuTTY's clients announce
         raw.chan.send_packet(93, (1 << 31 - 1).to_bytes(4, "big"))  # SSH_MSG_CHANNEL_WINDOW_ADJUST
-        raw.conn._transport.pause_reading()
+        transport = raw.conn._transport
+        assert transport
+        transport.pause_reading()
         raw.send(*(read(number, handle, 0, 255 * KIB) for number in range(100_000)))
         await growth(pid, before, "a client that asks and never reads")
 
@@ -97,7 +99,6 @@ async def idle(served: Served, ann: Guest, pid: int, count: int) -> None:
 
 def folders(served: Served, kari: Guest, ann: Guest, bob: Guest, pid: int) -> None:
     """Each listed by OpenSSH's sftp; sent twice, since the first time its pages have to be made."""
-    phases: list[tuple[str, int, float, float, float]] = []
     phases: list[tuple[str, int, float, float, float]] = []
     with probing(bob, served.port, f"/outbox/{KARI}/Mine") as waits:
         for guest, path in ((ann, f"/outbox/{KARI}"), (kari, "/inbox"), (ann, "/sent"), (ann, "/sent")):

@@ -118,7 +118,7 @@ async def _carry(
     crews: dict[str, Crew] = {}
     for way in ways:
         crews |= hire(
-            {way: name}, [shipped.folder("hooks")], lambda program: house.settings.for_hook(program) | hook,
+            {way: name}, [shipped.folder("hooks")], lambda program: house.settings.for_hook(program) | dict(hook),
             at_once=at_once,
         )  # fmt: skip
     bell = Bell(house.folder / "bell")

@@ -83,5 +83,6 @@ async def probe(port: int, user: str, key: str, path: str, begin: Callable[[], N
 
 
 if __name__ == "__main__":
-    there = Path(sys.argv[5])
-    there.write_text("\n".join(asyncio.run(probe(int(sys.argv[1]), *sys.argv[2:5], there.touch))))
+    _, line, who, with_key, looks_at, says = sys.argv
+    there = Path(says)
+    there.write_text("\n".join(asyncio.run(probe(int(line), who, with_key, looks_at, there.touch))))

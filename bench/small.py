@@ -96,11 +96,9 @@ def main() -> None:
 def serve(stack: ExitStack, name: str, folder: Path, checkout: Path) -> Contestant:
     """Start one; what `python -m fxsftp` finds first is the folder it is started in."""
     folder.mkdir()
-    walks.ROOT = checkout
-    served = stack.enter_context(walks.Served(folder / "exchange", SETTINGS))
+    served = stack.enter_context(walks.Served(folder / "exchange", SETTINGS, checkout=checkout))
     ann, kari = served.add(ANN, Kind.PARTNER), served.add(KARI, Kind.MEMBER)
     served.serve()
-    walks.ROOT = ROOT
     assert Path(f"/proc/{served.child('sftp')}/cwd").resolve() == checkout
     return Contestant(name, served, ann, kari)
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -88,11 +87,9 @@ def main() -> None:
 def serve(stack: ExitStack, name: str, folder: Path, checkout: Path) -> Contestant:
     """Start one; what `python -m fxsftp` finds first is the folder it is started in."""
     folder.mkdir()
-    served = stack.enter_context(walks.Served(folder / "exchange"))
+    served = stack.enter_context(walks.Served(folder / "exchange", checkout=checkout))
     ann, kari = served.add(ANN, Kind.PARTNER), served.add(KARI, Kind.MEMBER)
-    walks.ROOT = checkout
     served.serve()
-    walks.ROOT = ROOT
     assert Path(f"/proc/{served.child('sftp')}/cwd").resolve() == checkout
     return Contestant(name, served, ann, kari)
 
@@ -143,4 +140,4 @@ def report(contestants: list[Contestant], size: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

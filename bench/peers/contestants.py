@@ -105,7 +105,7 @@ class Ours(Contestant):
     workers = "auto"  # as in production
 
     def start(self) -> None:
-        settings = {
+        settings: dict[str, dict[str, object]] = {
             # Nothing leaves by itself in the middle of another's turn; `send` is said for what is to be downloaded.
             "exchange": dict.fromkeys(("settle_loose", "settle_folder", "settle_connected", "settle_suspect"), "1 h"),
             # All sessions are of one user and from one address here, as behind a proxy.

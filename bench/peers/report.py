@@ -91,7 +91,7 @@ def write(findings: Findings, about: Mapping[str, object], folder: Path = RESULT
 
 def rows(findings: Findings) -> list[dict[str, object]]:
     """One for each work and contestant.  `server_cpu`: seconds of the median run, whatever was done in it."""
-    found = []
+    found: list[dict[str, object]] = []
     for name, work in findings.works.items():
         for contestant, runs in findings.runs[name].items():
             rate = findings.rate(name, contestant)

@@ -16,7 +16,7 @@ class Server(asyncssh.SSHServer):
 
 
 async def main(port: str, folder: str, host_key: str, authorized: str) -> None:
-    def rooms(chan: asyncssh.SSHServerChannel) -> asyncssh.SFTPServer:
+    def rooms(chan: asyncssh.SSHServerChannel[bytes]) -> asyncssh.SFTPServer:
         return asyncssh.SFTPServer(chan, chroot=folder.encode())
 
     await asyncssh.listen(

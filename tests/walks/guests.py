@@ -127,8 +127,10 @@ class Guest:
         return self._start(["scp", "-l", SLOW, *self._options("-P"), *given])
 
     def _start(self, command: list[str]) -> subprocess.Popen[bytes]:
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        return subprocess.Popen(command, stdin=subprocess.PIPE, cwd=self.home, env=self._env(), **quiet)
+        return subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            cwd=self.home, env=self._env(),
+        )  # fmt: skip
 
     @contextmanager
     def paramiko(self) -> Iterator[paramiko.SFTPClient]:

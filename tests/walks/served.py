@@ -30,10 +30,12 @@ QUICK = {"settle_loose": "1 s", "settle_folder": "1 s", "settle_connected": "1 s
 
 
 class Served:
-    """A demo exchange in a folder of its own, or one that is there; `serve` starts it."""
+    """A demo exchange in a folder of its own, or one that is there; `serve` starts it, of this checkout or another."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, Mapping[str, object]] | None = None) -> None:
-        self.folder = folder
+    def __init__(
+        self, folder: Path, settings: Mapping[str, Mapping[str, object]] | None = None, *, checkout: Path = ROOT
+    ) -> None:
+        self.folder, self.checkout = folder, checkout
         self.port = _free_port()
         self.said = folder.parent / "served.log"
         self.process: subprocess.Popen[bytes] | None = None
@@ -64,7 +66,7 @@ class Served:
         with self.said.open("ab") as log:
             self.process = subprocess.Popen(
                 [*before, *command, *(["--only", only] if only else [])],
-                stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=self.env, cwd=ROOT,
+                stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=self.env, cwd=self.checkout,
             )  # fmt: skip
         if waits:
             until(self.answers)
@@ -111,7 +113,7 @@ class Served:
     def admin(self, *words: str, stdin: str = "") -> Ran:
         """`fxsftp …` by the operator of this exchange."""
         ran = subprocess.run(
-            [sys.executable, "-m", "fxsftp", *words], input=stdin, capture_output=True, text=True, cwd=ROOT,
+            [sys.executable, "-m", "fxsftp", *words], input=stdin, capture_output=True, text=True, cwd=self.checkout,
             env=self.env | {"FXSFTP_SETTINGS": str(self.folder / "fxsftp.toml")}, timeout=60,
         )  # fmt: skip
         return Ran(ran.returncode, ran.stdout, ran.stderr)
@@ -171,7 +173,7 @@ class Served:
         """The mails that would have gone to somebody."""
         files = sorted((self.folder / "state" / "spool" / "mail").glob("*.eml"))
         mails = [message_from_bytes(file.read_bytes(), policy=policy.default) for file in files]
-        return [mail for mail in mails if isinstance(mail, EmailMessage) and mail["To"] == to]
+        return [mail for mail in mails if mail["To"] == to]
 
     def sms(self) -> Sequence[str]:
         """The messages that would have gone to phones."""

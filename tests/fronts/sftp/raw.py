@@ -122,7 +122,8 @@ HELLO = struct.pack(">IBI", 5, INIT, 3)
 
 class _Wire(asyncssh.SSHClientSession[bytes]):
     def __init__(self) -> None:
-        self.received, self.stderr, self.status = bytearray(), bytearray(), None
+        self.received, self.stderr = bytearray(), bytearray()
+        self.status: int | None = None
         self.changed = asyncio.Event()
         self.is_closed = False
         self.has_eof = False
@@ -156,7 +157,9 @@ class Raw:
         self.conn = await asyncssh.connect(
             "127.0.0.1", self._port, username=self._user, known_hosts=None, config=None, **self._options
         )
-        self.chan, self._wire = await self.conn.create_session(_Wire, subsystem="sftp", encoding=None)
+        self.chan, session = await self.conn.create_session(_Wire, subsystem="sftp", encoding=None)
+        assert isinstance(session, _Wire)
+        self._wire = session
         if self._greet:
             self.send(HELLO)
             assert (await self.answer()).kind == VERSION
