@@ -140,6 +140,7 @@ def templates_of(settings: Settings) -> Templates:
         [settings.folder / "templates"],
         Institution(
             name=settings.institution.name,
+            sms_name=settings.institution.sms_name,
             support_mail=settings.institution.support_mail,
             support_phone=settings.institution.support_phone,
             host=settings.sftp.address,

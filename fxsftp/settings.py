@@ -36,6 +36,12 @@ from fxsftp import errors
 
 USUAL = Path("/etc/fxsftp/fxsftp.toml")
 MOST, PAYS = 64, 8  # workers that there may be, and that `auto` makes: more would wait for each other's rows
+SMS_NAME = 47  # letters beside which the longest of our SMS has room in 160; a test measures it
+# 3GPP TS 23.038 §6.2.1, without line ends.  One letter beyond these, and an SMS has room for 70 instead of 160.
+GSM = (
+    "@£$¥èéùìòÇØøÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§"
+    "¿abcdefghijklmnopqrstuvwxyzäöñüà"
+)
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
@@ -183,8 +189,25 @@ class Section(BaseModel):
 
 class Institution(Section):
     name: str = "Example Institution"
+    sms_name: str = ""
     support_mail: str = "support@example.org"
     support_phone: str = ""
+
+    @property
+    def in_sms(self) -> str:
+        """By what name it speaks in an SMS."""
+        return self.sms_name or self.name
+
+    @model_validator(mode="after")
+    def _fits_into_an_sms(self) -> Institution:
+        odd = sorted(set(self.in_sms) - set(GSM))
+        if len(self.in_sms) > SMS_NAME or odd:
+            wrong = f"has {len(self.in_sms)} letters" if not odd else f"has {' '.join(odd)} in it"
+            raise ValueError(
+                f"{self.in_sms!r} {wrong}, and so a code would not fit into one SMS; "
+                f"give sms_name another form of the name, at most {SMS_NAME} letters of A to Z, å, ä, é, ø, ö, ü, æ"
+            )
+        return self
 
 
 class Exchange(Section):

@@ -60,6 +60,12 @@ class Institution:
     timezone: str = "UTC"
     demo: bool = False
     portal: str = ""  # where it is reached by browser, if it is
+    sms_name: str = ""  # for SMS, where its name is too long for them
+
+    @property
+    def in_sms(self) -> str:
+        """By what name it speaks in an SMS."""
+        return self.sms_name or self.name
 
     @property
     def support(self) -> str:

@@ -178,6 +178,12 @@ def test_settings_are_frozen() -> None:
         ("[notify]\nmail = '../mail'", "notify.mail"),
         ("[notify]\nsms = 'spool'", "needs exchange.demo = true"),
         ("[policy]\nrecovery = 'AGE-SECRET-KEY-1'", "policy.recovery"),
+        (
+            f"[institution]\nname = '{'x' * 48}'",
+            "has 48 letters, and so a code would not fit into one SMS; give sms_name",
+        ),
+        ("[institution]\nname = 'Sámediggi – Sametinget'", "has á – in it, and so a code would not fit into one SMS"),
+        ("[institution]\nsms_name = 'Helse [test]'", "has [ ] in it"),
         ("exchange = 3", "exchange"),
         ("[exchange\n", "is not TOML"),
         ("[exchange]\nname = '\0'", "is not TOML"),
@@ -187,6 +193,12 @@ def test_a_mistake_is_named(written: Written, text: str, answer: str) -> None:
     with pytest.raises(errors.BadSettings) as refusal:
         load(written(text), {})
     assert answer in str(refusal.value)
+
+
+def test_a_long_name_of_an_institution_has_a_shorter_form_for_sms(written: Written) -> None:
+    path = written(f"[institution]\nname = '{'Sámi ' * 12}'\nsms_name = 'Same-\u00e5 \u00e6\u00f8 Æ'")
+    assert load(path, {}).institution.in_sms == "Same-å æø Æ"
+    assert load(written("[institution]\nname = 'Helse Nord'"), {}).institution.in_sms == "Helse Nord"
 
 
 def test_all_mistakes_are_named_at_once(written: Written) -> None:

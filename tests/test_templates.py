@@ -14,7 +14,7 @@ from babel.messages.extract import extract_from_dir
 from babel.messages.frontend import parse_mapping_cfg
 from babel.messages.pofile import read_po
 
-from fxsftp import errors, shipped
+from fxsftp import errors, settings, shipped
 from fxsftp.domain import ids
 from fxsftp.domain.notices import SORTS
 from fxsftp.errors import BadTemplate
@@ -83,10 +83,7 @@ RECEIPT = FACTS | {
 }  # fmt: skip
 
 # https://www.3gpp.org/dynareport/23038.htm, the basic table; what is in its extension takes two places.
-GSM7 = set(
-    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§"
-    "¿abcdefghijklmnopqrstuvwxyzäöñüà"
-)
+GSM7 = set(settings.GSM)
 
 
 @pytest.fixture(scope="module")
@@ -190,6 +187,21 @@ def test_every_sms_is_one_part_of_gsm_7_bit_without_link_or_subject(kind, what, 
     assert len(said.text) <= 160
     assert not re.search(r"://|www|@|fx\.ssb", said.text)
     assert SUBJECT not in said.text
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_sms_has_room_for_the_longest_name_that_the_settings_take(language):
+    """And not for one letter more: what they refuse, they have to refuse."""
+    named = replace(INSTITUTION, name="Sámi " * 20, sms_name="x" * settings.SMS_NAME)
+    whats = ["password", "phone", "delivery", "key", "totp", "recovery", "recovery_used"]
+    kinds = [kind for kind, sort in SORTS.items() if "sms" in sort.ways]
+    sizes = [
+        len(Templates([], named).render(kind, "sms", language, FACTS | {"code": CODE, "what": what}).text)
+        for kind in kinds
+        for what in whats
+    ]
+    assert max(sizes) <= 160
+    assert language != "nn" or max(sizes) == 160
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
