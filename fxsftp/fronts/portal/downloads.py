@@ -29,6 +29,7 @@ from fxsftp.exchange.inbox import KEY, LETTER
 from fxsftp.exchange.reading import AGE, Reading
 from fxsftp.fronts.desk import Desk
 from fxsftp.fronts.portal.call import LOOK, Call
+from fxsftp.fronts.portal.listener import break_off
 
 PIECE = 256 << 10  # bytes; what may be read in the loop at once
 STALLED = 300.0  # seconds in which a caller has to take one piece; who paused a download for longer resumes it
@@ -251,14 +252,21 @@ class Sending(Response):
             return
         gone = asyncio.create_task(_gone(receive))
         try:
-            if await self._send_pieces(send, gone):
+            if await self._send_whole(send, gone):
                 await send({"type": "http.response.body"})
+            elif break_off(scope):
+                await gone  # only then uvicorn takes it for what it is
+        finally:
+            gone.cancel()
+
+    async def _send_whole(self, send: Send, gone: asyncio.Task[None]) -> bool:
+        try:
+            return await self._send_pieces(send, gone)
         except FxError as problem:
             log.warning("%s: a download broke off: %s", self._call.request.path_params["shipment"], problem)
         except TimeoutError:
             log.info("%s: a download broke off: nobody took it", self._call.request.path_params["shipment"])
-        finally:
-            gone.cancel()
+        return False
 
     async def _send_pieces(self, send: Send, gone: asyncio.Task[None]) -> bool:
         """Whether all were sent.  `send` returns when there is room for more, and also when nobody listens."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import cast
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 AT_ONCE = 400  # connections; beyond that, 503 at once
@@ -27,6 +27,7 @@ AHEAD = 10  # calls that one caller may ask ahead of their turn; browsers ask no
 LINGER = 30.0  # seconds in which the other end has to take what was left to send at a close
 IDLE = 10  # seconds that a line is kept between two calls
 STOPPING = 10  # seconds that calls under way get at a stop
+BREAK_OFF = "fxsftp.break_off"  # among the extensions of a call
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,18 @@ def listen(app: ASGIApp, host: str, port: int, certificate: Certificate | None =
     return Listener(_Server(config), listening)
 
 
+def break_off(scope: Scope) -> bool:
+    """Hang up on a call that gets no more of its answer, so that it sees that it has half of one.
+
+    False under another server, which hangs up where an answer just stops.  So does uvicorn, but it writes into the log
+    that the portal is at fault.
+    """
+    found = scope.get("extensions", {}).get(BREAK_OFF)
+    if found:
+        found["now"]()
+    return bool(found)
+
+
 class _Bounded(HttpToolsProtocol):
     """uvicorn's protocol, with an end to how long and how large what a caller says may be: it has none of its own.
 
@@ -102,6 +115,7 @@ class _Bounded(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self.scope["extensions"] = {BREAK_OFF: {"now": self.transport.close}}
         self._is_head = True
         self._wait(HEAD_WITHIN)
 

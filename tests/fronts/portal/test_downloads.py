@@ -11,6 +11,7 @@ import struct
 import time
 import zipfile
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -288,14 +289,23 @@ def test_who_takes_all_and_hangs_up_at_once_has_collected(
     assert soon(lambda: kari.delivery(opened).state is D.COLLECTED)
 
 
-def test_a_download_ends_with_the_visit_that_asked_for_it(
-    house: House, gate: Gate, kari: Hand, visitor: Visitor, large: str
-) -> None:
-    line = beginning(gate, visitor, f"/inbox/{large}/files/large.bin", 1 << 20)
-    house.exchange.visits.end_all(kari.user)
-    house.clock.turn(61)
-    assert rest(line) < LARGE - (2 << 20)
-    line.close()
+@pytest.mark.parametrize("name", ["files/large.bin", "all"])
+@pytest.mark.parametrize("end", ["log out", "recall"])
+def test_a_download_ends_with_the_right_to_it_and_nobody_is_blamed_in_the_log(
+    house: House, gate: Gate, ann: Hand, kari: Hand, visitor: Visitor, large: str,
+    end: str, name: str, caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    with closing(beginning(gate, visitor, f"/inbox/{large}/{name}", 1 << 20)) as line:
+        if end == "recall":
+            house.exchange.sent.recall(ann.user, large, house.clock())
+        else:
+            house.exchange.visits.end_all(kari.user)
+        house.clock.turn(61)
+        assert rest(line) < LARGE - (2 << 20)
+    assert visitor.get("/healthz").status == 200
+    said = [(record.name, record.getMessage()) for record in caplog.records if record.levelname != "DEBUG"]
+    assert [each for each in said if each[0].startswith("uvicorn")] == []
+    assert any(large in text for _, text in said) == (end == "recall")
 
 
 def test_a_download_under_way_keeps_its_visit_from_ending_by_idleness(
