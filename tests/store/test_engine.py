@@ -214,6 +214,19 @@ def test_the_log_is_copied_while_another_writes(engine: Engine, tmp_path: Path) 
         assert copied.execute("SELECT COUNT(*) FROM things").fetchone()[0] == COPY - 1
 
 
+def test_who_empties_the_log_while_another_does_waits_for_it(tmp_path: Path) -> None:
+    def work(engine: Engine) -> None:
+        for _ in range(50):
+            engine.execute("DELETE FROM names")
+            engine.execute("INSERT INTO names VALUES ('x')")
+            engine.checkpoint()
+
+    with closing(Engine(tmp_path / "r.db")) as one, closing(Engine(tmp_path / "r.db")) as other:
+        one.execute("CREATE TABLE names (name)")
+        with ThreadPoolExecutor(2) as pool:
+            assert list(pool.map(work, (one, other))) == [None, None]
+
+
 def test_the_log_is_copied_every_few_hundred_rows(engine: Engine, tmp_path: Path) -> None:
     """A log that nobody copies would grow, and be slow to read."""
     alone = tmp_path / "alone.db"

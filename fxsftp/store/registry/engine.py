@@ -45,6 +45,7 @@ Parameters = Sequence[Any] | Mapping[str, Any]
 BUSY = 10.0  # seconds; transactions take milliseconds, so whoever waits longer waits for something broken
 COPY = 400  # rows changed, some 1000 pages (4 MiB), until the log is copied: the unlucky committer's time
 CHECKPOINT = 4000  # pages (16 MiB) until it is copied while everybody waits: bounds the -wal
+LOOK = 0.005  # seconds between two looks whether another process has copied its own
 
 
 class Engine:
@@ -235,10 +236,17 @@ class Engine:
 
         Raises Unavailable if someone was reading all the time, and then can be called again.
         """
+        until = time.monotonic() + self._busy
+        while not self._checkpoint():
+            if time.monotonic() > until:
+                raise errors.Unavailable(f"the {self.name} is busy")
+            time.sleep(LOOK)
+
+    def _checkpoint(self) -> bool:
+        """Whether it was done.  While another process is at its own, SQLite says busy at once and waits for nobody."""
         with self._turn_taken(), self._translated():
             is_busy, _, _ = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        if is_busy:
-            raise errors.Unavailable(f"the {self.name} is busy")
+        return not is_busy
 
     # ---- below ---------------------------------------------------------------------------------
 
