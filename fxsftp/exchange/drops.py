@@ -18,7 +18,6 @@ from fxsftp.exchange.holdings import Holdings
 from fxsftp.workers import name_of
 
 FOLDER_MODE = 0o755
-LATELY = 1.0  # seconds
 
 
 class Drops:
@@ -31,7 +30,6 @@ class Drops:
         self._policy = holdings.policy
         self._bodies = bodies
         self.writers: dict[int, Draft] = {}
-        self._usages: dict[int, tuple[float, int]] = {}  # when it was found, and what this process has added since
 
     # ---- for whom
 
@@ -91,21 +89,7 @@ class Drops:
 
     def usage(self, user: User) -> tuple[int, int]:
         """(bytes in use, bytes allowed)."""
-        return self._rows.usage(user.id), user.quota or self._policy.quota
-
-    def usage_lately(self, user: User, now: float) -> tuple[int, int]:
-        """The same without adding up all files for each of thousands: of what others do, a second may be missing."""
-        quota = user.quota or self._policy.quota
-        when, used = self._usages.get(user.id, (now - 2 * LATELY, 0))
-        if not 0 <= now - when <= LATELY:
-            used = self._rows.usage(user.id)
-            self._usages[user.id] = now, used
-        return used, quota
-
-    def has_grown(self, file: File) -> None:
-        """A new one is complete."""
-        if found := self._usages.get(file.owner_id):
-            self._usages[file.owner_id] = found[0], found[1] + file.size
+        return self._registry.usages.of(user.id), user.quota or self._policy.quota
 
     def make_parents(self, user: User, who: str, path: str, now: float) -> None:
         """The folders that a file at this place lies in.  Raises NotAFolder."""
@@ -151,7 +135,6 @@ class Drops:
         if not shipment.is_composing and not rows.has_files(drop_id):
             self.forget_drop(shipment, now)
             return
-        self._usages.pop(shipment.sender_id, None)
         self.joined(shipment, now, waits=shipment.is_composing or rows.waits(drop_id))
 
     def joined(self, drop: Shipment, now: float, *, waits: bool) -> None:

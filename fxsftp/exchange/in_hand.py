@@ -71,7 +71,7 @@ class InHand:
         if found is None or not self._is_being_filled(found[0], now):
             return None
         self._drops.recipient(user, who)
-        used, quota = self._drops.usage_lately(user, now)
+        used, quota = self._drops.usage(user)
         if used + size > quota:
             return None
         writer = self._holdings.workers.signed(session)
@@ -147,7 +147,6 @@ class InHand:
             draft.forgo_row()
         self._drafts.pop(place, None)
         self._counts[drop_id] = drop.revision + 1, count + 1
-        self._drops.has_grown(file)
         return True
 
     def _count(self, drop: Shipment) -> int:

@@ -114,6 +114,7 @@ def _examined(clerk_: Clerk, settings: Settings) -> Iterator[Finding]:
             yield Finding(WELL, "registry", f"opens; {clerk.counted(len(exchange.people.users()), 'user')}")
             if jump := exchange.upkeep.doubt():
                 yield Finding(WRONG, "clock", f"it jumped {jump}; when it is right: fxsftp sweep --confirm-clock")
+            yield _room(exchange)
             yield from _ways(settings, exchange)
             yield from _scanners(settings)
             yield from _shipments(exchange)
@@ -175,6 +176,17 @@ def _disk(settings: Settings) -> Finding:
     usage = shutil.disk_usage(folder)
     said = f"{clerk.amount(usage.free)} free of {clerk.amount(usage.total)} for {folder}"
     return Finding(WRONG if usage.free < LITTLE else WELL, "disk", said)
+
+
+def _room(exchange: Exchange) -> Finding:
+    """Whether what is kept of the room that each user's files take up is what they take up."""
+    wrong = [
+        f"{each.user.email} {clerk.amount(each.used)}, not {clerk.amount(each.summed)}"
+        for each in exchange.upkeep.miscounted()
+    ]
+    if wrong:
+        return Finding(WRONG, "room in use", f"miscounted: {'; '.join(wrong)}; put right by: fxsftp sweep")
+    return Finding(WELL, "room in use", "counted as the files say")
 
 
 def _ways(settings: Settings, exchange: Exchange) -> Iterator[Finding]:

@@ -25,6 +25,7 @@ from fxsftp.store.registry.people import People
 from fxsftp.store.registry.receipts import Receipts
 from fxsftp.store.registry.record import Record
 from fxsftp.store.registry.schema import MIGRATIONS
+from fxsftp.store.registry.usages import Usages
 
 
 class Registry:
@@ -45,6 +46,7 @@ class Registry:
         self.notices = Notices(self._engine)
         self.receipts = Receipts(self._engine)
         self.record = Record(self._engine)
+        self.usages = Usages(self._engine)
 
     @contextmanager
     def atomic(self, *, durable: bool = True) -> Iterator[None]:

@@ -67,10 +67,10 @@ class Compositions:
     def move(self, drop: Shipment, who: str, folder: str) -> None:
         """Its folder stands elsewhere in the outbox, with all that is in it."""
         parts, cut = (drop.sender_id, drop.who, f"{drop.folder}/", f"{drop.folder}0"), len(drop.folder) + 1
-        for table in ("files", "folders"):
+        for table, shown in (("files", "AND shown = 1"), ("folders", "")):  # before dispatch, nothing is hidden
             self._db.execute(
                 f"UPDATE {table} SET who = ?, path = ? || SUBSTR(path, ?)"  # noqa: S608
-                " WHERE owner_id = ? AND who = ? AND path >= ? AND path < ?",
+                f" WHERE owner_id = ? AND who = ? AND path >= ? AND path < ? {shown}",
                 (who, folder, cut, *parts),
             )
         self._db.execute(

@@ -6,6 +6,7 @@ import math
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from fxsftp.domain.lifecycle import FileState, ShipmentState
 from fxsftp.domain.model import File, LockKind, Shipment
@@ -32,6 +33,17 @@ class Folder:
     path: str
     mtime: float
     mode: int
+
+
+class Shown(NamedTuple):
+    """What a listing shows of a file in an outbox.  A tuple, for there are many of them and little is done with each."""
+
+    id: int
+    path: str
+    size: int
+    mtime: float
+    mode: int
+    writer: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,16 +238,6 @@ class Drops:
         self._db.execute("UPDATE notices SET shipment_id = NULL WHERE shipment_id = ?", (shipment_id,))
         self._db.execute("DELETE FROM shipments WHERE id = ?", (shipment_id,))
 
-    def usage(self, sender_id: int) -> int:
-        """Bytes that this sender's files take up: drafts, drops and what is sent and not yet erased."""
-        return int(
-            self._db.value(
-                "SELECT COALESCE(SUM(size), 0) FROM files WHERE owner_id = ? AND shipment_id IN ("
-                " SELECT id FROM shipments WHERE sender_id = ? AND erased IS NULL)",
-                (sender_id, sender_id),
-            )
-        )
-
     # ---- files
 
     def add_file(
@@ -315,18 +317,19 @@ class Drops:
         )
         return [_file(row) for row in rows]
 
-    def in_folder(self, owner_id: int, who: str, folder: str, after: str = "", most: int = ALL) -> list[File]:
+    def in_folder(self, owner_id: int, who: str, folder: str, after: str = "", most: int = ALL) -> list[Shown]:
         """What stands right in a folder of the outbox, by name, on from the name `after`; of each the newest row."""
         prefix, last = (f"{folder}/", f"{folder}0") if folder else ("", LAST)  # '0' comes right after '/'
         rows = self._db.rows(
-            f"SELECT {_FILE} FROM files WHERE owner_id = ? AND who = ? AND path > ? AND path < ? AND shown = 1"  # noqa: S608
+            "SELECT id, path, size, mtime, mode, writer FROM files"
+            " WHERE owner_id = ? AND who = ? AND path > ? AND path < ? AND shown = 1"
             " AND SUBSTR(path, ?) NOT LIKE '%/%' AND NOT EXISTS ("
             "  SELECT 1 FROM files AS newer WHERE newer.owner_id = files.owner_id AND newer.who = files.who"
             "  AND newer.path = files.path AND newer.shown = 1 AND newer.id > files.id)"
             " ORDER BY path LIMIT ?",
             (owner_id, who, prefix + after, last, len(prefix) + 1, most),
         )
-        return [_file(row) for row in rows]
+        return [Shown(*row) for row in rows]
 
     def below(self, owner_id: int, who: str, folder: str) -> list[File]:
         """Every shown row below a folder of the outbox, in any depth; later rows stand later."""

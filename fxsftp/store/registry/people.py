@@ -5,19 +5,9 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from fxsftp.domain.model import Bounce, Key, Kind, LockKind, Route, Standing, User
 from fxsftp.store.registry.engine import Engine
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """How many bytes a user's files take up, and whether the user was told that it is nearly all of the quota."""
-
-    user: User
-    used: int
-    is_told: bool
 
 
 class People:
@@ -77,16 +67,6 @@ class People:
         """The member who invited this user; None for an admin."""
         found = self._db.value("SELECT invited_by FROM users WHERE id = ?", (user_id,))
         return None if found is None else int(found)
-
-    def usages(self, after: int, most: int) -> list[Usage]:
-        """What the next users after an id take up, by id; without those who have been removed."""
-        rows = self._db.rows(
-            "SELECT users.*, (SELECT COALESCE(SUM(size), 0) FROM files WHERE owner_id = users.id AND shipment_id IN ("
-            "  SELECT id FROM shipments WHERE sender_id = users.id AND erased IS NULL)) AS used"
-            " FROM users WHERE id > ? AND standing <> 'removed' ORDER BY id LIMIT ?",
-            (after, most),
-        )
-        return [Usage(user_of(row), row["used"], bool(row["quota_told"])) for row in rows]
 
     # ---- keys
 

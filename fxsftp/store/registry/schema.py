@@ -495,4 +495,36 @@ MIGRATIONS: Sequence[tuple[str, str]] = (
         END;
         """,
     ),
+    (
+        # How many bytes a sender's files take up: drafts, drops and what is sent and not yet erased.  It is asked at
+        # each OPEN, and so is not added up then.  A file without a shipment was thrown away as it came.
+        "0016_usages",
+        """
+        ALTER TABLE users ADD COLUMN used INTEGER NOT NULL DEFAULT 0;
+        UPDATE users SET used = (
+            SELECT COALESCE(SUM(size), 0) FROM files WHERE owner_id = users.id AND shipment_id IN (
+                SELECT id FROM shipments WHERE sender_id = users.id AND erased IS NULL));
+        DROP INDEX files_usage;
+        CREATE TRIGGER usages_file AFTER INSERT ON files WHEN NEW.size > 0 BEGIN
+            UPDATE users SET used = used + NEW.size WHERE id = NEW.owner_id
+                AND EXISTS (SELECT 1 FROM shipments WHERE id = NEW.shipment_id AND erased IS NULL);
+        END;
+        CREATE TRIGGER usages_file_gone AFTER DELETE ON files WHEN OLD.size > 0 BEGIN
+            UPDATE users SET used = used - OLD.size WHERE id = OLD.owner_id
+                AND EXISTS (SELECT 1 FROM shipments WHERE id = OLD.shipment_id AND erased IS NULL);
+        END;
+        CREATE TRIGGER usages_file_changed AFTER UPDATE OF size, shipment_id ON files
+            WHEN NEW.size <> OLD.size OR NEW.shipment_id IS NOT OLD.shipment_id BEGIN
+            UPDATE users SET used = used - OLD.size WHERE id = OLD.owner_id
+                AND EXISTS (SELECT 1 FROM shipments WHERE id = OLD.shipment_id AND erased IS NULL);
+            UPDATE users SET used = used + NEW.size WHERE id = NEW.owner_id
+                AND EXISTS (SELECT 1 FROM shipments WHERE id = NEW.shipment_id AND erased IS NULL);
+        END;
+        CREATE TRIGGER usages_erased AFTER UPDATE OF erased ON shipments
+            WHEN OLD.erased IS NULL AND NEW.erased IS NOT NULL BEGIN
+            UPDATE users SET used = used - (SELECT COALESCE(SUM(size), 0) FROM files WHERE shipment_id = NEW.id)
+                WHERE id = NEW.sender_id;
+        END;
+        """,
+    ),
 )
