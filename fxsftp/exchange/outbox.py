@@ -34,7 +34,7 @@ from fxsftp.exchange.drafts import MODE_MASK
 from fxsftp.exchange.drops import FOLDER_MODE, Drops
 from fxsftp.exchange.holdings import Holdings
 from fxsftp.exchange.writing import Writing
-from fxsftp.store.registry.drops import ALL, Folder
+from fxsftp.store.registry.drops import ALL, Folder, Shown
 
 LISTED = 200  # recipients listed without having been used; more would be an address book, not a folder
 
@@ -73,18 +73,25 @@ class Outbox:
         if not after and not self.stat(user, place, now).is_folder:
             raise NotAFolder(place.name)
         rows, who, path = self._rows, place.who, place.path
-        left = map(self._as_left, rows.in_folder(user.id, who, path, after, most))
-        files = [file for file in left if file]
+        files = map(self._shown, rows.in_folder(user.id, who, path, after, most))
         folders = [
             _folder_entry(folder.path.rpartition("/")[2], folder.mtime, folder.mode)
             for folder in rows.folders_in(user.id, who, path, after, most)
         ]
-        entries = {entry.name: entry for entry in [*map(self._entry, files), *folders]}
+        entries = {entry.name: entry for entry in [*files, *folders] if entry}
         if not who and not path:
             for email in sorted(email for email in self._listed(user) if email > after)[:most]:
                 found = rows.folder(user.id, email, "")
                 entries[email] = _folder_entry(email, found.mtime if found else user.made, FOLDER_MODE)
         return [entries[name] for name in sorted(entries)[:most]]
+
+    def _shown(self, shown: Shown) -> Entry | None:
+        file_id, path, size, mtime, mode, writer = shown
+        if writer or file_id in self._drops.writers:
+            file = self._rows.file(file_id)
+            file = self._as_left(file) if file else None
+            return self._entry(file) if file else None
+        return Entry(path[path.rfind("/") + 1 :], False, size, mtime, mode, True)
 
     def _as_left(self, file: File) -> File | None:
         """What a dead process had open, as it can be resumed."""

@@ -36,7 +36,7 @@ class Folder:
 
 
 class Shown(NamedTuple):
-    """What a listing shows of a file in an outbox.  A tuple, for there are many of them and little is done with each."""
+    """What a listing shows of a file in an outbox.  A tuple: there are many, and little is done with each."""
 
     id: int
     path: str
