@@ -7,6 +7,7 @@ here decides what may be done.  Paths are spoken of in places only, whose text n
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -32,6 +33,7 @@ from fxsftp.exchange.pages import letter_facts
 from fxsftp.exchange.reading import Reading
 from fxsftp.exchange.sent import Sent
 from fxsftp.fronts.desk import Desk
+from fxsftp.fronts.sftp import wire
 from fxsftp.fronts.sftp.receipts import Receipts
 from fxsftp.fronts.sftp.wire import Open
 from fxsftp.templates import Templates
@@ -83,7 +85,8 @@ class Rooms:
             case Room.INBOX if place.path == LETTER:
                 return (await self._desk.ask(self._letter, place)).entry()
             case Room.INBOX if place.shipment:
-                return await self._desk.ask(self._exchange.inbox.stat, self.user, place, now)
+                entry = self._exchange.inbox.stat_at_once(self.user, place, now)
+                return entry or await self._desk.ask(self._exchange.inbox.stat, self.user, place, now)
             case Room.SENT if place.shipment:
                 return (await self._desk.ask(self._receipt, place)).entry()
         return self._folder(place.name, READ_ONLY_ROOM)
@@ -93,7 +96,7 @@ class Rooms:
         place, now = places.parse(path), self._desk.now()
         fetch: Callable[..., Sequence[Entry]]
         if place in self._given:
-            return FolderHandle(place.name)
+            return FolderHandle(place.name, self._tell)
         match place.room:
             case Room.ROOT:
                 found = [
@@ -102,7 +105,7 @@ class Rooms:
                     self._folder(Room.OUTBOX),
                     self._folder(Room.SENT, READ_ONLY_ROOM),
                 ]
-                return FolderHandle(place.name, found)
+                return FolderHandle(place.name, self._tell, found)
             case Room.INBOX if place.shipment:
                 return await self._shipment(place, now)
             case Room.INBOX:
@@ -118,7 +121,7 @@ class Rooms:
         async def page(after: str) -> Sequence[Entry]:
             return await self._desk.ask(fetch, after=after, most=PAGE)
 
-        return FolderHandle(place.name, await page(""), page)
+        return FolderHandle(place.name, self._tell, await page(""), page)
 
     async def _shipment(self, place: Place, now: float) -> FolderHandle:
         """What is in a shipment, which may be ten thousand files."""
@@ -134,7 +137,12 @@ class Rooms:
                 return [letter if entry.name == LETTER else entry for entry in found]
             return found
 
-        return FolderHandle(place.name, await page(""), page)
+        return FolderHandle(place.name, self._tell, await page(""), page)
+
+    def _tell(self, entries: Sequence[Entry]) -> Sequence[bytes]:
+        """The entries as a listing tells them."""
+        owner, now = self.user.email, self._desk.now()
+        return [wire.listed(entry, owner, now) for entry in entries]
 
     async def usage(self) -> tuple[int, int]:
         """Bytes in use, and how many could be: the quota, or less where the disk is nearly full."""
@@ -182,7 +190,8 @@ class Rooms:
             case Room.INBOX if place.path:
                 if place.path == SUMS:
                     await self._hash_ahead(place, now)
-                reading = await self._desk.ask(self._exchange.inbox.open, self.user, place, now)
+                reading = self._exchange.inbox.open_at_once(self.user, place, now)
+                reading = reading or await self._desk.ask(self._exchange.inbox.open, self.user, place, now)
                 return ReadingHandle(self._desk, reading)
             case Room.SENT if place.shipment:
                 return await self._desk.ask(self._receipt, place)
@@ -335,8 +344,8 @@ class Handle:
         """What a listing would show now."""
         raise BadHandle
 
-    def more(self, most: int) -> Sequence[Entry]:  # noqa: ARG002
-        """The next entries of a folder's page; none at the end."""
+    def more(self, most: int) -> Sequence[bytes]:  # noqa: ARG002
+        """The next names of a folder's page, as they are told, in up to `most` bytes; none at the end."""
         raise BadHandle
 
     @property
@@ -345,7 +354,7 @@ class Handle:
         return False
 
     async def turn_page(self) -> None:
-        """Fetch the next page of a folder."""
+        """Wait for the next page of a folder."""
 
     def content(self) -> Content:
         """What it holds, to be hashed."""
@@ -440,31 +449,57 @@ class PageHandle(Handle):
 
 
 class FolderHandle(Handle):
-    """A listing, fetched page by page as it is read.  A name that stays there comes once, and none comes twice."""
+    """A listing, fetched page by page, one ahead of what is read.
+
+    A name that stays there comes once, and none comes twice.
+    """
 
     def __init__(
         self,
         name: str,
+        tell: Callable[[Sequence[Entry]], Sequence[bytes]],
         page: Sequence[Entry] = (),
         fetch: Callable[[str], Awaitable[Sequence[Entry]]] | None = None,
     ) -> None:
-        """`fetch` brings what comes after a name; without it, `page` is all."""
-        self._name, self._page, self._fetch, self._next = name, page, fetch, 0
+        """`fetch` brings what comes after a name; without it, `page` is all.  `tell` says how names are told."""
+        self._name, self._tell, self._fetch = name, tell, fetch if page else None
+        self._page, self._last, self._next = tell(page), page[-1].name if page else "", 0
+        self._coming: asyncio.Task[tuple[Sequence[bytes], str]] | None = None
 
-    def more(self, most: int) -> Sequence[Entry]:
-        found = self._page[self._next : self._next + most]
-        self._next += len(found)
-        return found
+    def more(self, most: int) -> Sequence[bytes]:
+        if not self._next:  # who begins to read a page will want the one after it
+            self._send_for()
+        first, left = self._next, most
+        while self._next < len(self._page) and (left := left - len(self._page[self._next])) >= 0:
+            self._next += 1
+        return self._page[first : self._next]
 
     @property
     def is_at_page_end(self) -> bool:
         return self._fetch is not None and self._next >= len(self._page)
 
     async def turn_page(self) -> None:
-        assert self._fetch
-        self._page, self._next = await self._fetch(self._page[-1].name) if self._page else (), 0
+        self._send_for()
+        coming, self._coming = self._coming, None  # gone also if it fails: then it is sent for again
+        assert coming
+        self._page, self._last = await coming
+        self._next = 0
         if not self._page:
             self._fetch = None
+
+    def _send_for(self) -> None:
+        if self._fetch and not self._coming:
+            self._coming = asyncio.get_running_loop().create_task(self._bring(self._fetch))
+
+    async def _bring(self, fetch: Callable[[str], Awaitable[Sequence[Entry]]]) -> tuple[Sequence[bytes], str]:
+        """What comes next, told already, and the last name of it."""
+        page = await fetch(self._last)
+        return self._tell(page), page[-1].name if page else ""
+
+    async def close(self) -> None:
+        if self._coming:
+            self._coming.cancel()
+            await asyncio.gather(self._coming, return_exceptions=True)
 
     def entry(self) -> Entry:
         return Entry(self._name, True, 0, 0, READ_ONLY_ROOM)

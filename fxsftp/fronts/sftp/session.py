@@ -43,12 +43,12 @@ from fxsftp.fronts.sftp.rooms import Handle, Rooms
 from fxsftp.fronts.sftp.wire import DATA_MOST, HEAD, PACKET_MOST, READ_MOST, Kind, Reader, Status
 
 HANDLES_MOST = 256  # open at once in a session; clients keep one or two, sshfs a few dozen
-NAMES_MOST = 100  # names in one answer to READDIR, as OpenSSH's server gives
+NAMES_MOST = 32 << 10  # bytes of names in one answer to READDIR: some clients take no more than 34,000 (ssh2, Ganymed)
 HANDLE_BYTES = 256  # the longest handle the draft allows
 WRITE_LEAST = 21  # bytes after the length: kind, id, an empty handle, offset, no data
 TOGETHER = 256 << 10  # bytes; answers are gathered up to this, so that each fills whole SSH packets
 TURN = 1 << 20  # bytes; taken and given in one turn of the loop, before others have theirs (some 3 ms)
-REQUEST = 2 << 10  # bytes; what serving a request, or naming one entry of a folder, counts for besides
+REQUEST = 2 << 10  # bytes; what serving a request counts for besides
 PART = 64 << 10  # bytes of what was kept that are looked at together
 FULL, DRAINED = 1 << 20, 256 << 10  # bytes unsent at which requests wait, and at which they go on
 
@@ -378,14 +378,8 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         return self._names(number, handle)
 
     def _names(self, number: int, handle: Handle) -> bytes:
-        entries = handle.more(NAMES_MOST)
-        if not entries:
-            return wire.status(number, Status.EOF)
-        self._turn += len(entries) * REQUEST
-        owner, now = self._rooms.user.email, self._desk.now()
-        return wire.name(
-            number, ((entry.name.encode(), wire.line(entry, owner, now), wire.attrs(entry)) for entry in entries)
-        )
+        told = handle.more(NAMES_MOST)
+        return wire.names(number, told) if told else wire.status(number, Status.EOF)
 
     async def _remove(self, number: int, reader: Reader) -> bytes:
         await self._rooms.remove(reader.string())
@@ -400,7 +394,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         return wire.status(number, Status.OK)
 
     def _realpath(self, number: int, reader: Reader) -> Answer:
-        return self._named(number, self._rooms.realpath(reader.string()))
+        return wire.path(number, self._rooms.realpath(reader.string()))
 
     async def _rename(self, number: int, reader: Reader) -> bytes:
         old, new = reader.string(), reader.string()
@@ -456,7 +450,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         name = reader.string().decode("utf-8", "replace")
         if name.casefold() not in ("", self._rooms.user.email):
             raise NoSuchPlace("~" + name)
-        return self._named(number, b"/")
+        return wire.path(number, b"/")
 
     def _expand_path(self, number: int, reader: Reader) -> Answer:
         path = reader.string()
@@ -464,7 +458,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
             name, _, path = path[1:].partition(b"/")
             if name.decode("utf-8", "replace").casefold() not in ("", self._rooms.user.email):
                 raise NoSuchPlace("~" + name.decode("utf-8", "replace"))
-        return self._named(number, self._rooms.realpath(path))
+        return wire.path(number, self._rooms.realpath(path))
 
     # ---- handles
 
@@ -483,9 +477,6 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         self._next_handle += 1
         self._handles[name] = handle
         return wire.handle(number, name)
-
-    def _named(self, number: int, path: bytes) -> bytes:
-        return wire.name(number, [(path, path, wire.NO_ATTRS)])
 
     # ---- answering
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Iterable
-from enum import IntEnum, IntFlag
+from collections.abc import Iterable, Sequence
+from enum import IntEnum
+from functools import lru_cache
 
 from fxsftp.domain.model import Entry, Wishes
 from fxsftp.errors import BadPacket
@@ -67,8 +68,8 @@ class Status(IntEnum):
     OP_UNSUPPORTED = 8
 
 
-class Open(IntFlag):
-    """How a file is to be opened."""
+class Open:
+    """How a file is to be opened.  Plain numbers: an IntFlag takes a microsecond for each `&`."""
 
     READ = 0x01
     WRITE = 0x02
@@ -78,8 +79,8 @@ class Open(IntFlag):
     EXCLUSIVE = 0x20
 
 
-class Has(IntFlag):
-    """Which attributes follow."""
+class Has:
+    """Which attributes follow.  Plain numbers, too."""
 
     SIZE = 0x01
     OWNER = 0x02
@@ -94,9 +95,11 @@ _U64 = struct.Struct(">Q")
 _STATUS = struct.Struct(">IBIII")
 _DATA = struct.Struct(">IBII")
 _ATTRS = struct.Struct(">IQIII")
-_HAS = int(Has.SIZE | Has.MODE | Has.TIMES)
+_HAS = Has.SIZE | Has.MODE | Has.TIMES
+_NO_ATTRS = _U32.pack(0)
 
 FOLDER, FILE = 0o040000, 0o100000  # the type bits of a mode
+_LATEST = 0xFFFFFFFF  # in the year 2106
 MODE_MOST = 0o777  # setuid, setgid and sticky have no meaning here, and never leave
 
 
@@ -184,24 +187,27 @@ def data_head(number: int, length: int) -> bytes:
     return _DATA.pack(9 + length, Kind.DATA, number, length)
 
 
-def name(number: int, entries: Iterable[tuple[bytes, bytes, bytes]]) -> bytes:
-    """Names, each with its line of `ls -l` and its attributes."""
-    parts = [string(name) + string(line) + attrs for name, line, attrs in entries]
-    return packet(Kind.NAME, number, _U32.pack(len(parts)) + b"".join(parts))
+def path(number: int, absolute: bytes) -> bytes:
+    """The one name that REALPATH answers, without attributes."""
+    return names(number, [string(absolute) * 2 + _NO_ATTRS])
+
+
+def names(number: int, told: Sequence[bytes]) -> bytes:
+    """Names of a folder, each as `listed` tells it."""
+    return packet(Kind.NAME, number, _U32.pack(len(told)) + b"".join(told))
+
+
+def listed(entry: Entry, owner: str, now: float) -> bytes:
+    """One of a folder's names, with its line of `ls -l` and its attributes."""
+    name, long = entry.name.encode(), line(entry, owner, now).encode()
+    return b"".join((_U32.pack(len(name)), name, _U32.pack(len(long)), long, attrs(entry)))
 
 
 def attrs(entry: Entry) -> bytes:
-    """Size, mode and times.  There are no owners to tell of."""
-    moment = _moment(entry.mtime)
-    return _ATTRS.pack(_HAS, max(entry.size, 0), mode(entry), moment, moment)
-
-
-NO_ATTRS = _U32.pack(0)
-
-
-def mode(entry: Entry) -> int:
-    """The mode with the bits that say file or folder."""
-    return (FOLDER if entry.is_folder else FILE) | entry.mode & MODE_MOST
+    """Size, mode with the bits that say file or folder, and times.  There are no owners to tell of."""
+    moment, size = _moment(entry.mtime), entry.size
+    mode = (FOLDER if entry.is_folder else FILE) | entry.mode & MODE_MOST
+    return _ATTRS.pack(_HAS, max(0, size), mode, moment, moment)
 
 
 def numbers(*values: int) -> bytes:
@@ -209,21 +215,42 @@ def numbers(*values: int) -> bytes:
     return struct.pack(f">{len(values)}Q", *values)
 
 
-def line(entry: Entry, owner: str, now: float) -> bytes:
+def line(entry: Entry, owner: str, now: float) -> str:
     """What `ls -l` shows of an entry.  Clients take it apart by its blanks, so there is none in `owner`."""
-    letters = "d" if entry.is_folder else "-"
-    for bit in range(8, -1, -1):
-        letters += "rwx"[2 - bit % 3] if entry.mode >> bit & 1 else "-"
-    when = time.gmtime(_moment(entry.mtime))
-    month = _MONTHS[when.tm_mon - 1]
+    moment, size = _moment(entry.mtime), entry.size
+    day, year = _day(moment // 86400)
     is_recent = -3600 < now - entry.mtime < 182 * 86400  # an hour ahead is a client whose clock is a bit fast
-    hour = f"{when.tm_hour:02}:{when.tm_min:02}" if is_recent else f"{when.tm_year:5}"
-    links, size, day = 2 if entry.is_folder else 1, max(entry.size, 0), when.tm_mday
-    return f"{letters} {links:4} {owner:<16.16} exchange {size:12} {month} {day:2} {hour} {entry.name}".encode()
+    hour = _hour(moment % 86400 // 60) if is_recent else year
+    kind = _kind(entry.is_folder, entry.mode, owner)
+    return f"{kind} {max(0, size):12} {day} {hour} {entry.name}"
+
+
+# What thousands of entries have in common.
+
+
+@lru_cache(maxsize=256)
+def _kind(is_folder: bool, mode: int, owner: str) -> str:
+    letters = "d" if is_folder else "-"
+    for bit in range(8, -1, -1):
+        letters += "rwx"[2 - bit % 3] if mode >> bit & 1 else "-"
+    return f"{letters} {2 if is_folder else 1:4} {owner:<16.16} exchange"
+
+
+@lru_cache(maxsize=1024)
+def _day(days: int) -> tuple[str, str]:
+    """The day and the year, so many days after 1970 began."""
+    when = time.gmtime(days * 86400)
+    return f"{_MONTHS[when.tm_mon - 1]} {when.tm_mday:2}", f"{when.tm_year:5}"
+
+
+@lru_cache(maxsize=1440)
+def _hour(minutes: int) -> str:
+    return f"{minutes // 60:02}:{minutes % 60:02}"
 
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 def _moment(seconds: float) -> int:
-    return min(max(int(seconds), 0), 0xFFFFFFFF)
+    moment = int(seconds)
+    return moment if 0 <= moment <= _LATEST else min(max(moment, 0), _LATEST)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 
 from fxsftp import app
+from fxsftp.domain.model import Entry
+from fxsftp.errors import Unavailable
 from fxsftp.fronts.sftp import receipts, rooms
 from fxsftp.fronts.sftp.receipts import Receipts
 from fxsftp.fronts.sftp.rooms import FolderHandle
@@ -24,19 +27,28 @@ OUTBOX = f"/outbox/{ANN}"
 
 @pytest.fixture(autouse=True)
 def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """Pages of twenty; and how many entries any listing held at a time."""
+    """Pages of twenty; and how many names any listing held at a time, with those of the page that was sent for."""
     seen: list[int] = []
-    turn = FolderHandle.turn_page
+    turn, more = FolderHandle.turn_page, FolderHandle.more
+
+    def hold(handle: FolderHandle) -> None:
+        coming = handle._coming
+        seen.append(len(handle._page) + (len(coming.result()[0]) if coming and coming.done() else 0))
 
     async def turn_page(handle: FolderHandle) -> None:
-        seen.append(len(handle._page))
+        hold(handle)
         await turn(handle)
-        seen.append(len(handle._page))
+        hold(handle)
+
+    def names(handle: FolderHandle, most: int) -> Sequence[bytes]:
+        hold(handle)
+        return more(handle, most)
 
     monkeypatch.setattr(rooms, "PAGE", PAGE)
     monkeypatch.setattr(FolderHandle, "turn_page", turn_page)
+    monkeypatch.setattr(FolderHandle, "more", names)
     yield seen
-    assert max(seen, default=0) <= PAGE
+    assert max(seen, default=0) <= 2 * rooms.PAGE
 
 
 def listed(door: Door, email: str, path: str) -> list[str]:
@@ -71,7 +83,7 @@ def test_names_that_stay_come_once_while_others_come_and_go(door: Door) -> None:
         async with door.raw(KARI) as raw, door.raw(KARI) as other:
             handle = (await raw.ask(sftp.OPENDIR, string(OUTBOX))).handle
             found = (await raw.ask(sftp.READDIR, string(handle))).names
-            for number in (0, PAGE - 1, PAGE, 3 * PAGE):  # some listed already, some not
+            for number in (0, PAGE - 1, 2 * PAGE, 3 * PAGE):  # some listed already, some not even fetched
                 assert (await other.ask(sftp.REMOVE, string(f"{OUTBOX}/{number:04}"))).code == sftp.OK
             fill_outbox(door.exchange, kari.id, ANN, ["0000 new", "0099 new"], now)
             while (answer := await raw.ask(sftp.READDIR, string(handle))).kind == sftp.NAME:
@@ -80,7 +92,7 @@ def test_names_that_stay_come_once_while_others_come_and_go(door: Door) -> None:
 
     found = asyncio.run(walk())
     assert len(found) == len(set(found))
-    gone = {f"{number:04}" for number in (PAGE, 3 * PAGE)}
+    gone = {f"{number:04}" for number in (2 * PAGE, 3 * PAGE)}
     assert {f"{number:04}" for number in range(5 * PAGE)} - gone <= set(found)
     assert not gone & set(found)
     assert "0099 new" in found
@@ -167,6 +179,79 @@ def test_the_sizes_of_receipts_are_found_while_nobody_asks(door: Door, monkeypat
     assert after[2:] == before[2:]
     monkeypatch.setattr(Templates, "edition", "other words")
     assert found.find_some() == receipts.MADE
+
+
+def test_the_next_page_is_fetched_while_one_is_read(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And only then: who opens a folder and reads nothing has one page fetched."""
+    fill_outbox(door.exchange, door.users[KARI].id, ANN, [f"{number:04}" for number in range(5 * PAGE)], 0)
+    asked: list[str] = []
+    outbox = door.exchange.outbox
+    ask = outbox.list
+
+    def listing(*words: Any, after: str, most: int) -> Sequence[Entry]:
+        asked.append(after)
+        return ask(*words, after=after, most=most)
+
+    monkeypatch.setattr(outbox, "list", listing)
+
+    async def walk() -> None:
+        async with door.raw(KARI) as raw:
+            handle = (await raw.ask(sftp.OPENDIR, string(OUTBOX))).handle
+            await raw.ask(sftp.STAT, string("/outbox"))
+            assert asked == [""]
+            assert len((await raw.ask(sftp.READDIR, string(handle))).names) == PAGE
+            door.until(lambda: len(asked) == 2)
+            assert asked == ["", f"{PAGE - 1:04}"]
+            assert (await raw.ask(sftp.CLOSE, string(handle))).code == sftp.OK
+
+    asyncio.run(walk())
+    assert len(asked) == 2
+
+
+def test_a_page_that_can_not_be_fetched_is_told_of_and_asked_for_again(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"{number:04}" for number in range(2 * PAGE)]
+    fill_outbox(door.exchange, door.users[KARI].id, ANN, names, 0)
+    outbox, fails = door.exchange.outbox, [Unavailable("the registry is busy")]
+    ask = outbox.list
+
+    def listing(*words: Any, after: str, most: int) -> Sequence[Entry]:
+        if after and fails:
+            raise fails.pop()
+        return ask(*words, after=after, most=most)
+
+    monkeypatch.setattr(outbox, "list", listing)
+
+    async def walk() -> list[str]:
+        async with door.raw(KARI) as raw:
+            handle = (await raw.ask(sftp.OPENDIR, string(OUTBOX))).handle
+            found = (await raw.ask(sftp.READDIR, string(handle))).names
+            refused = await raw.ask(sftp.READDIR, string(handle))
+            assert (refused.code, "busy" in refused.text) == (sftp.FAILURE, True)
+            while (answer := await raw.ask(sftp.READDIR, string(handle))).kind == sftp.NAME:
+                found += answer.names
+            return found
+
+    assert asyncio.run(walk()) == names
+
+
+def test_answers_fit_into_what_any_client_takes(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ssh2 of Node and Ganymed take no packet over 34,000 bytes, and names may be long."""
+    monkeypatch.setattr(rooms, "PAGE", 400)
+    names = [f"{number:04} " + "æ" * 120 for number in range(400)]
+    fill_outbox(door.exchange, door.users[KARI].id, ANN, names, 0)
+
+    async def walk() -> list[str]:
+        async with door.raw(KARI) as raw:
+            handle = (await raw.ask(sftp.OPENDIR, string(OUTBOX))).handle
+            found: list[str] = []
+            while (answer := await raw.ask(sftp.READDIR, string(handle))).kind == sftp.NAME:
+                assert 20_000 < len(answer.body) + 9 < 34_000 or len(found) + len(answer.names) == len(names)
+                found += answer.names
+            return found
+
+    assert asyncio.run(walk()) == names
 
 
 def test_a_listing_given_up_half_way_holds_up_nobody(door: Door) -> None:

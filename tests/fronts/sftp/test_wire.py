@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import stat
 import struct
+import time
 
 import pytest
 from hypothesis import given
@@ -15,6 +17,7 @@ from fxsftp.fronts.sftp.wire import Kind, Reader, Status
 from tests.fronts.sftp.raw import attrs
 
 NOW = 1_795_000_000.0
+TIMES = st.floats(-1e12, 1e12) | st.floats(NOW - 400 * 86400, NOW + 2 * 86400)
 
 
 def reader(data: bytes) -> Reader:
@@ -93,7 +96,25 @@ def test_a_status_has_its_text_in_utf_8_and_no_language() -> None:
     ],
 )
 def test_a_line_of_a_listing_is_what_ls_would_show(entry: Entry, line: str) -> None:
-    assert wire.line(entry, "kari@ssb.example.which.is.far.too.long", NOW).decode() == line
+    assert wire.line(entry, "kari@ssb.example.which.is.far.too.long", NOW) == line
+
+
+@given(
+    entries=st.lists(
+        st.builds(Entry, st.text(), st.booleans(), st.integers(-1, 1 << 60), TIMES, st.integers(0, 0o7777))
+    )
+)
+def test_what_lines_have_in_common_is_put_together_as_if_each_were_alone(entries: list[Entry]) -> None:
+    """Time and again, in whatever order: with gmtime, and letter by letter."""
+    for entry in entries:
+        when = time.gmtime(min(max(int(entry.mtime), 0), 0xFFFFFFFF))
+        hour = time.strftime("%H:%M" if -3600 < NOW - entry.mtime < 182 * 86400 else " %Y", when)
+        day = f"{'JanFebMarAprMayJunJulAugSepOctNovDec'[3 * when.tm_mon - 3 : 3 * when.tm_mon]} {when.tm_mday:2}"
+        letters = stat.filemode(entry.mode & 0o777 | (stat.S_IFDIR if entry.is_folder else stat.S_IFREG))
+        links, size = 1 + entry.is_folder, max(entry.size, 0)
+        assert wire.line(entry, "kari", NOW) == (
+            f"{letters}    {links} kari             exchange {size:12} {day} {hour} {entry.name}"
+        )
 
 
 def test_an_answer_fits_into_what_clients_accept() -> None:
