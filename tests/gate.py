@@ -21,7 +21,7 @@ from fxsftp.fronts.desk import Desk
 from fxsftp.fronts.portal import routes
 from fxsftp.fronts.portal.listener import Certificate, listen
 from fxsftp.fronts.portal.statics import Statics
-from tests.house import House
+from tests.house import House, templates_of
 
 PORTAL = '\n[portal]\npublic_url = "http://127.0.0.1:8080"\n'  # for settings; the links of mails begin so
 PASSWORD = "correct horse battery staple"
@@ -74,7 +74,7 @@ class Gate:
         scheme, host = ("https", "localhost") if self._certificate else ("http", "127.0.0.1")
         self.url = f"{scheme}://{host}:{listener.port}"
         terms = replace(terms, **({"public_url": self.url} | self._terms))
-        late.app = routes.portal(desk, app.templates_of(self.house.settings), terms, statics)
+        late.app = routes.portal(desk, templates_of(self.house.settings), terms, statics)
         stop = asyncio.Event()
         self._ready.set_result((asyncio.get_running_loop(), stop))
         await stop.wait()
@@ -189,7 +189,7 @@ def mail_links(house: House, address: str, part: str) -> list[str]:
     courier = app.open_exchange(house.settings, role="courier")
     found: list[str] = []
     try:
-        templates = app.templates_of(house.settings)
+        templates = templates_of(house.settings)
         for errand in courier.carriage.take_due("mail", house.clock(), lease="test", seconds=60, limit=1000):
             if errand.notice.address == address:
                 said = templates.render(errand.kind, "mail", "en", errand.facts | {"token": errand.token or ""}).text
