@@ -421,7 +421,10 @@ def _digest(name: str, functions: str) -> str:
     """What the functions of a class are known by: their sources, and so their names, signatures and all they do."""
     try:
         found = attrgetter(name)(asyncssh)
-        sources = [inspect.getsource(getattr(found, function)) for function in functions.split()]
+        sources = [_source(getattr(found, function)) for function in functions.split()]
     except (AttributeError, OSError, TypeError):
         return ""
     return hashlib.sha256("".join(sources).encode()).hexdigest()[:16]
+
+
+_source = cache(inspect.getsource)  # 30 ms for all of them, which a process with several loops spends once
