@@ -24,6 +24,7 @@ from functools import lru_cache
 from gettext import NullTranslations
 from html import escape
 from pathlib import Path
+from string import Formatter
 from typing import Any
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
@@ -40,7 +41,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from fxsftp import shipped
 from fxsftp.domain import reasons
-from fxsftp.errors import BadTemplate, FxError
+from fxsftp.errors import BadTemplate, FxError, sentence
 
 LANGUAGES: Mapping[str, str] = {"en": "en_GB", "nb": "nb_NO", "nn": "nn_NO"}  # ours, and how babel writes their dates
 REMEMBERED = 4096  # numbers and moments of each sort, as they are written in one language
@@ -135,9 +136,16 @@ class Templates:
 
     def sentence(self, problem: FxError, language: str) -> str:
         """What an error says, as far as the catalogue has it; the parts of it that are sentences of ours, too."""
-        words = self._words[spoken(language)]
-        parts = [words.gettext(part) if isinstance(part, str) and part else part for part in problem.args]
-        return problem.said(words.gettext, parts)
+        words = self._words[spoken(language)].gettext
+        quoted = {field for _, field, _, how in Formatter().parse(sentence(type(problem))) if how == "r"}
+
+        def put(place: int, part: object) -> object:
+            if not isinstance(part, str) or not part or str(place) in quoted:  # quoted: a name, which is somebody's own
+                return part
+            known = words(WORDS.get(part, part))
+            return known if known != part else reasons.argument(part, words)
+
+        return problem.said(words, [put(place, part) for place, part in enumerate(problem.args)])
 
     def _say(self, name: str, language: str, facts: Mapping[str, object]) -> str:
         speech = self._speech[spoken(language)]
@@ -263,6 +271,7 @@ WORDS: Mapping[str, str] = {
     # events of a history that are not states
     "began": N_("begun"),
     "dispatched": N_("sent"),
+    "left out": N_("left out"),
     "released": N_("released"),
     "scanned": N_("scanned"),
     "warned": N_("a scanner warns"),

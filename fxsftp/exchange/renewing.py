@@ -46,8 +46,10 @@ class Renewing:
     def _new_code(self, shipment: Shipment, email: str, who: str, now: float) -> Notice:
         recipient, delivery = self._delivery(shipment, email)
         _must_wait(shipment, "given a new code", now)
-        if delivery.lock is not LockKind.CODE or delivery.state not in lifecycle.READABLE:
-            raise WrongState(shipment.id, f"{delivery.state}, locked by {delivery.lock}", "given a new code")
+        if delivery.lock is not LockKind.CODE:
+            raise WrongState(shipment.id, "not locked by a code", "given a new code")
+        if delivery.state not in lifecycle.READABLE:
+            raise WrongState(shipment.id, delivery.state.value, "given a new code")
         if recipient.standing is not Standing.ACTIVE or not recipient.phone:
             raise Conflict(f"{recipient.email} has no phone number for a code; ask the operator to add it")
         files = [file for file in self._registry.drops.of_shipment(shipment.id) if not is_replaced(file)]

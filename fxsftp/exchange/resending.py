@@ -43,8 +43,10 @@ class Resending:
                 raise ShipmentUnknown(shipment_id)
             if phone and sender.kind is not Kind.MEMBER:
                 raise Forbidden("another phone number is for members of the institution to give; ask the operator")
-        if delivery.lock is not LockKind.CODE or delivery.state in lifecycle.DONE:
-            raise WrongState(shipment_id, f"{delivery.state}, locked by {delivery.lock}", "opened by a new SMS")
+        if delivery.lock is not LockKind.CODE:
+            raise WrongState(shipment_id, "not locked by a code", "opened by a new SMS")
+        if delivery.state in lifecycle.DONE:
+            raise WrongState(shipment_id, delivery.state.value, "opened by a new SMS")
         if self._holdings.secrets.code(delivery.id) is None:
             raise WrongState(shipment_id, "no longer in the keeping of its code", "sent a code again; send it anew")
         number = addresses.phone(phone) if phone else found.phone

@@ -5,15 +5,17 @@ from __future__ import annotations
 import ast
 import re
 import runpy
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from fxsftp import exchange, scanners, shipped
+from fxsftp import errors, exchange, scanners, shipped
 from fxsftp.domain import reasons
+from fxsftp.templates import WORDS
 
 PACKAGE = Path(exchange.__file__).parent
-SAMPLES = {"count": "7", "who": "ann@firm.example", "list": "MD5SUMS"}
+SAMPLES = {"count": "7", "least": "8", "who": "ann@firm.example", "list": "MD5SUMS", "kind": "ssh-rsa"}
 
 
 def shouted(reason: str) -> str:
@@ -100,14 +102,61 @@ def test_every_error_of_twilio_that_a_sender_may_see_is_one_of_them() -> None:
     assert [each for table in ("LATER", "FAILED") for each in hook[table].values() if not reasons.is_known(each)] == []
 
 
+# What errors tell beside their own sentences: of which those need no translation that no page of the portal can show.
+ELSEWHERE = {
+    "dispatch.py": "of 'ssh … send'",
+    "outbox.py": "of files by SFTP",
+    "format.py": "of age's own keys, which settings name",
+}
+OPERATORS = {  # said to who types 'fxsftp user' or 'fxsftp group', and to who reads the log
+    "7 is 7 already",
+    "7 is invited and has not registered; use 'fxsftp user add'",
+    "a group can't be a member of a group",
+    "7 is a 7, not a group",
+    "this process does not hold the house key",
+    "this process does not reach the vault",
+    "it is not an age1… recipient",
+}
+NOT_SHOWN = ("NoticeOver", "ClockDoubt", "NewerStore", "NotAge", "Forged", "BadIdentity", "CannotHash", "NoSuchPlace")
+
+
+def told_by(path: Path) -> Iterator[tuple[str, str]]:
+    """Each error that a module raises with words of its own, and the words."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        match node:
+            case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name), args=args) if is_error(name):
+                yield from ((name, _sample(each)) for each in args if isinstance(each, ast.Constant | ast.JoinedStr))
+            case ast.Return(value=ast.Constant(value=str()) | ast.JoinedStr() as text) if path.name == "locks.py":
+                yield "BadKey", _sample(text)
+
+
+def is_error(name: str) -> bool:
+    kind = getattr(errors, name, None)
+    return isinstance(kind, type) and issubclass(kind, errors.FxError) and name not in NOT_SHOWN
+
+
+ROOT = PACKAGE.parent
+MODULES = [path for floor in ("exchange", "domain", "seal", "fronts/portal") for path in (ROOT / floor).glob("*.py")]
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if path.name not in ELSEWHERE], ids=lambda path: path.name)
+def test_whatever_an_error_tells_on_a_page_is_one_of_them(path: Path) -> None:
+    """In each module that the portal reaches; what is no sentence and no word, as '?', needs none."""
+    found = {(name, text) for name, text in told_by(path) if " " in text or name in ("WrongState", "BadText")}
+    known = WORDS.keys() | OPERATORS
+    assert [each for each in found if each[1] not in known and not reasons.is_known(each[1])] == []
+
+
 def test_no_words_of_a_stranger_take_long() -> None:
     for text in ("; : (" * 4000, "a: b (" * 4000, "; ask the operator" * 1000):
         assert reasons.said(text[:4000], str) == text[:4000]
+        assert reasons.argument(text[:4000], str) == text[:4000]
 
 
 def test_no_sentence_hides_another() -> None:
-    for sentence in reasons.SENTENCES:
-        sample = re.sub(r"%\((\w+)\)s", lambda found: SAMPLES.get(found[1], "x.csv"), sentence)
-        heard: list[str] = []
-        reasons.said(sample, lambda text, heard=heard: heard.append(text) or text)  # type: ignore[func-returns-value]
-        assert heard == [sentence]
+    for say, sentences in ((reasons.said, reasons.SENTENCES), (reasons.argument, reasons.ARGUMENTS)):
+        for sentence in sentences:
+            sample = re.sub(r"%\((\w+)\)s", lambda found: SAMPLES.get(found[1], "x.csv"), sentence)
+            heard: list[str] = []
+            say(sample, lambda text, heard=heard: heard.append(text) or text)  # type: ignore[misc]
+            assert heard == [sentence]
