@@ -50,7 +50,7 @@ def _watched(name: str, verb: Callable[..., Any]) -> Callable[..., Any]:
         if is_many:
             parameters = list(parameters)
         if not is_many or parameters:
-            _explain(self, sql, parameters[0] if is_many else parameters, writes=name != "rows")
+            _explain(self, sql, parameters[0] if is_many else parameters, writes=name not in {"rows", "glance"})
         return verb(self, sql, parameters)
 
     return watched
@@ -87,5 +87,5 @@ def scanned(sql: str, plan: list[str]) -> list[str]:
     return [step for step, table in tables if named.get(table, table) in LARGE]
 
 
-for each in ("rows", "execute", "execute_many"):
+for each in ("rows", "glance", "execute", "execute_many"):
     setattr(Engine, each, _watched(each, getattr(Engine, each)))
