@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 
 from fxsftp import seal
 from fxsftp.domain import ids, lifecycle
@@ -20,14 +21,17 @@ from fxsftp.domain.model import Arrival, Delivery, Entry, File, Key, LockKind, S
 from fxsftp.domain.places import Place
 from fxsftp.errors import (
     CannotOpen,
+    FxError,
     IsAFolder,
     NoSuchPlace,
     NotAFolder,
     NotEmpty,
     NotOpen,
     OpeningClosed,
+    Unavailable,
     WrongCode,
 )
+from fxsftp.exchange.ahead import HELD, SMALL, Ahead, Batch
 from fxsftp.exchange.bodies import PIECE, Bodies
 from fxsftp.exchange.holdings import Holdings
 from fxsftp.exchange.manifest import is_replaced
@@ -81,6 +85,15 @@ class Package:
     open_until: float | None
 
 
+@dataclass(frozen=True)
+class Opener:
+    """What opens the files of a delivery for its user: the headers of one kind, until then."""
+
+    kind: str
+    identity: seal.Identity
+    until: float
+
+
 class Inbox:
     """One room."""
 
@@ -90,6 +103,7 @@ class Inbox:
         self._bodies = bodies
         self._notices = notices
         self._known: OrderedDict[tuple[int, str], tuple[object, Delivery, Shipment]] = OrderedDict()
+        self._ahead = Ahead()
         self._stretching = threading.BoundedSemaphore(2)  # scrypt takes 32 MiB and 60 ms each
 
     # ---- looking
@@ -292,7 +306,76 @@ class Inbox:
                 raise IsAFolder(place.name)
             raise NoSuchPlace(str(place))
         offer, read_at = found
+        self._open_next(delivery, shipment, place.path, offer, now)
+        return self._reading(delivery, shipment, offer, read_at, now)
 
+    def open_at_once(self, user: User, place: Place, now: float) -> Reading | None:
+        """The same, in a loop, for a file that was opened ahead; None for any other."""
+        batch = self._batch(user, place, now)
+        found = self._ahead.take(batch, place.path) if batch else None
+        return self._reading(batch.delivery, batch.shipment, *found, now) if batch and found else None
+
+    def stat_at_once(self, user: User, place: Place, now: float) -> Entry | None:
+        """What `stat` would say of it."""
+        batch = self._batch(user, place, now)
+        found = batch.files.get(place.path) if batch else None
+        return _entry(found[0]) if found else None
+
+    def _batch(self, user: User, place: Place, now: float) -> Batch | None:
+        """The one that has it, if all is still as it was then."""
+        key = user.id, place.shipment
+        batch = self._ahead.find(key)
+        found = batch.files.get(place.path) if batch else None
+        if batch is None or found is None:
+            return None
+        try:
+            stamp = self._registry.deliveries.glance(*key, found[0].file.name)
+        except Unavailable:
+            return None
+        if stamp == batch.stamp and now < batch.until:
+            return batch
+        self._ahead.forget(key)
+        return None
+
+    def _open_next(self, delivery: Delivery, shipment: Shipment, name: str, offer: Offer, now: float) -> None:
+        """Open what stands after it in its folder and will be asked for next, in the same form."""
+        key = delivery.user_id, shipment.id
+        known = self._known.get(key)
+        if known is None or known[1] is not delivery or (offer.form == PLAIN) is not self._is_in_plain(delivery, now):
+            return
+        most = self._ahead.wanted(key, name)
+        if not most:
+            return
+        folder, slash, last = offer.file.path.rpartition("/")
+        files = self._registry.drops.sent_in(shipment.id, folder + slash, delivery.id, last, most)
+        small = [file for file in files if file.body <= SMALL and not is_replaced(file)]
+        headers = self._registry.deliveries.headers(delivery.id, [file.id for file in small]) if small else {}
+        opener = self._opener(delivery, now) if offer.form == PLAIN else None
+        found: dict[str, tuple[Offer, ReadAt]] = {}
+        held = 0
+        for file in small:
+            held += file.body
+            if held > HELD:
+                break
+            try:
+                next_offer, read_at = self._opened_with(headers[file.id], file, opener)
+            except FxError:  # told to who asks for it
+                break
+            if next_offer.name not in RENDERED:
+                found[next_offer.name] = next_offer, read_at
+        until = min(opener.until if opener else inf, shipment.expires or inf)
+        self._ahead.keep(key, Batch(known[0], delivery, shipment, now, until, found))
+
+    def _opened_with(self, headers: Mapping[str, bytes], file: File, opener: Opener | None) -> tuple[Offer, ReadAt]:
+        """A file in plain or, if nothing opens it here, in age."""
+        read_at = self._bodies.read_at(file)
+        if opener:
+            file_key = seal.open_header(headers[opener.kind], [opener.identity])[0]
+            return in_plain(file), seal.Unsealer(read_at, file_key, file.body).read
+        offer = in_age(file, {kind: len(header) for kind, header in headers.items()})
+        return offer, seal.age_read(headers[offer.kind], read_at, file.body)
+
+    def _reading(self, delivery: Delivery, shipment: Shipment, offer: Offer, read_at: ReadAt, now: float) -> Reading:
         def first() -> None:
             self._holdings.later(self._opened, delivery.id, now)
 
@@ -344,16 +427,22 @@ class Inbox:
 
     def _file_key(self, delivery: Delivery, offer: Offer, now: float) -> bytes:
         """The key of a file that this user may have in plain."""
-        if delivery.lock is LockKind.SESSION:
-            kind, identity = "session", self._holdings.keys.house_key
-        else:
-            opening = self._registry.deliveries.opening(delivery.id, now)
-            if opening is None or delivery.lock is not LockKind.CODE:
-                raise NotOpen(offer.file.name, delivery.shipment_id)
-            kind, identity = "code", seal.Identity(unbox(self._holdings.keys.running, opening))
-        found = self._registry.deliveries.header(offer.file.id, delivery.id, kind)
+        opener = self._opener(delivery, now)
+        if opener is None:
+            raise NotOpen(offer.file.name, delivery.shipment_id)
+        found = self._registry.deliveries.header(offer.file.id, delivery.id, opener.kind)
         assert found is not None
-        return seal.open_header(found[1], [identity])[0]
+        return seal.open_header(found[1], [opener.identity])[0]
+
+    def _opener(self, delivery: Delivery, now: float) -> Opener | None:
+        """What opens its files for this user, if anything here does."""
+        if delivery.lock is LockKind.SESSION:
+            return Opener("session", self._holdings.keys.house_key, inf)
+        found = self._registry.deliveries.opening(delivery.id, now) if delivery.lock is LockKind.CODE else None
+        if found is None:
+            return None
+        until, boxed = found
+        return Opener("code", seal.Identity(unbox(self._holdings.keys.running, boxed)), until)
 
     def _opened(self, delivery_id: int, now: float) -> None:
         with self._registry.atomic():

@@ -62,6 +62,17 @@ class Deliveries:
         )
         return (row[0], row[1], bool(row[2])) if row else None
 
+    def glance(self, user_id: int, shipment_id: str, name: str) -> tuple[int, int, bool] | None:
+        """The same for a loop; and is it hidden, or the file of this name in it?"""
+        row = self._db.glance(
+            "SELECT deliveries.revision, shipments.revision,"
+            " EXISTS (SELECT 1 FROM hidden WHERE delivery_id = deliveries.id AND name IN ('', ?))"
+            " FROM deliveries JOIN shipments ON shipments.id = deliveries.shipment_id"
+            " WHERE deliveries.user_id = ? AND deliveries.shipment_id = ?",
+            (name, user_id, shipment_id),
+        )
+        return (row[0], row[1], bool(row[2])) if row else None
+
     def of_shipment(self, shipment_id: str) -> list[Delivery]:
         """In the order in which they were made."""
         rows = self._db.rows("SELECT * FROM deliveries WHERE shipment_id = ? ORDER BY id", (shipment_id,))
@@ -140,6 +151,17 @@ class Deliveries:
             if found is not None:
                 return kind, bytes(found)
         return None
+
+    def headers(self, delivery_id: int, file_ids: Sequence[int]) -> dict[int, dict[str, bytes]]:
+        """For each of these files, the header of each kind."""
+        marks = ", ".join("?" for _ in file_ids)
+        headers: dict[int, dict[str, bytes]] = {}
+        for row in self._db.rows(
+            f"SELECT file_id, kind, header FROM locks WHERE {_ITS} AND file_id IN ({marks})",  # noqa: S608
+            (delivery_id, *file_ids),
+        ):
+            headers.setdefault(row["file_id"], {})[row["kind"]] = row["header"]
+        return headers
 
     def has_kind(self, delivery_id: int, kind: str) -> bool:
         """Whether any file has a header of this kind."""
@@ -267,10 +289,10 @@ class Deliveries:
             (delivery_id, until, sealed),
         )
 
-    def opening(self, delivery_id: int, now: float) -> bytes | None:
-        """What was unwrapped, sealed to the running processes; None when it is not open now."""
-        found = self._db.value("SELECT sealed FROM openings WHERE delivery_id = ? AND until > ?", (delivery_id, now))
-        return None if found is None else bytes(found)
+    def opening(self, delivery_id: int, now: float) -> tuple[float, bytes] | None:
+        """Until when it is open, and what was unwrapped, sealed to the running processes; None when it is not."""
+        row = self._db.row("SELECT until, sealed FROM openings WHERE delivery_id = ? AND until > ?", (delivery_id, now))
+        return (row[0], bytes(row[1])) if row else None
 
     def open_until(self, delivery_id: int, now: float) -> float | None:
         """When what is open now closes again."""
