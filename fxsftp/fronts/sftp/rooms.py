@@ -85,8 +85,9 @@ class Rooms:
             case Room.INBOX if place.path == LETTER:
                 return (await self._desk.ask(self._letter, place)).entry()
             case Room.INBOX if place.shipment:
-                entry = self._exchange.inbox.stat_at_once(self.user, place, now)
-                return entry or await self._desk.ask(self._exchange.inbox.stat, self.user, place, now)
+                if entry := self._exchange.inbox.stat_at_once(self.user, place, now):
+                    return entry
+                return await self._desk.ask(self._exchange.inbox.stat, self.user, place, now)
             case Room.SENT if place.shipment:
                 return (await self._desk.ask(self._receipt, place)).entry()
         return self._folder(place.name, READ_ONLY_ROOM)
@@ -191,7 +192,8 @@ class Rooms:
                 if place.path == SUMS:
                     await self._hash_ahead(place, now)
                 reading = self._exchange.inbox.open_at_once(self.user, place, now)
-                reading = reading or await self._desk.ask(self._exchange.inbox.open, self.user, place, now)
+                if reading is None:
+                    reading = await self._desk.ask(self._exchange.inbox.open, self.user, place, now)
                 return ReadingHandle(self._desk, reading)
             case Room.SENT if place.shipment:
                 return await self._desk.ask(self._receipt, place)
