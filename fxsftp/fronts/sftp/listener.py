@@ -344,18 +344,21 @@ class Guest(asyncssh.SSHServer):
             raise self._enough("Too many keys. Say which one to use: ssh -o IdentitiesOnly=yes -i KEY")
         shown = base64.b64encode(key.public_data).decode()
         until = self._in(self._terms.unknown)
-        user, blobs = await self._desk.ask(self._keys_of, username.casefold())
-        if not user or shown not in blobs:
+        user, owes = await self._desk.ask(self._owner, username.casefold(), shown)
+        if not user:
             await self._pass(until)
             return False
-        await self._second.look(user, with_key=True)
+        self._second.expect(user if owes else None)
         self._proven, self.proof = user, shown
         return True
 
-    def _keys_of(self, email: str) -> tuple[User | None, set[str]]:
+    def _owner(self, email: str, shown: str) -> tuple[User | None, bool]:
+        """The user of this name, if the key is theirs, and whether they owe a code besides.  Runs at the desk."""
         people = self._desk.exchange.people
         user = people.may_log_in(email)
-        return user, {blob(line) for line in people.key_lines(user)} if user else set()
+        if not user or shown not in map(blob, people.key_lines(user)):
+            return None, False
+        return user, self._second.is_due_with_key(user)
 
     async def validate_password(self, username: str, password: str) -> bool:
         """Whether it is the user's password.  Takes as long for who is unknown."""
@@ -367,7 +370,7 @@ class Guest(asyncssh.SSHServer):
         # Shielded: the next request cancels this one, and a thread at work must keep its place among the few.
         asked = asyncio.ensure_future(self._desk.ask_slowly(check, name, password, self._desk.now()))
         user = await asyncio.shield(asked)
-        if user and await self._second.look(user, with_key=False):
+        if user and await self._second.look(user):
             log.info("%s has no second factor, which policy wants; refused with a password from %s", name, self.peer)
             self._conn.send_auth_banner(NO_SECOND)
             user = None

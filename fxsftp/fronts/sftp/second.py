@@ -23,7 +23,7 @@ SECONDS = 60.0  # to find the phone, whatever is left of the time to log in
 class Second:
     """What one guest, under one name, still has to show.
 
-    `look` says what will be due once a first proof has counted, `owe` that it has; only then a code is taken.
+    `look` and `expect` say what will be due once a first proof counts, `owe` that it has.  Only then a code is taken.
     """
 
     def __init__(self, desk: Desk) -> None:
@@ -31,17 +31,24 @@ class Second:
         self._due: User | None = None
         self._owed: User | None = None
 
-    async def look(self, user: User, *, with_key: bool) -> bool:
-        """Find out what this user owes after such a proof.  Answers whether that is something they don't have yet."""
-        is_due, is_missing = await self._desk.ask(self._find, user, with_key)
-        self._due = user if is_due else None
+    async def look(self, user: User) -> bool:
+        """Find out what this user owes after a password.  Answers whether that is something they don't have yet."""
+        totp = self._desk.exchange.totp
+        is_on, is_missing = await self._desk.ask(lambda: (totp.is_on(user), totp.is_due(user)))
+        self.expect(user if is_on else None)
         return is_missing
 
-    def _find(self, user: User, with_key: bool) -> tuple[bool, bool]:
+    def is_due_with_key(self, user: User) -> bool:
+        """Whether this user owes a code after a key.  Runs at the desk."""
         exchange = self._desk.exchange
-        if with_key:
-            return exchange.policy.totp_with_keys and exchange.totp.is_on(user), False
-        return exchange.totp.is_on(user), exchange.totp.is_due(user)
+        return exchange.policy.totp_with_keys and exchange.totp.is_on(user)
+
+    def expect(self, user: User | None) -> None:
+        """A code of this user is due, or none.
+
+        Said in the loop, and not at the desk: what a request that was given up finds out late must count for nothing.
+        """
+        self._due = user
 
     def owe(self, conn: asyncssh.SSHServerConnection) -> bool:
         """The first proof has counted.  Answers whether a code is missing still, for which there is more time."""
