@@ -7,7 +7,8 @@
     fxsftp serve --only portal      has what sftp has, since it seals and unseals as that does; does not go out either
     fxsftp serve --only sweep       erases what has ended, then exits
 
-No rule about shipments stands here, and nothing here is more than wiring.
+No rule about shipments stands here, and nothing here is more than wiring.  What only one role serves with is imported
+by that role: a command starts in half the time, and no process holds in memory what it never uses.
 """
 
 from __future__ import annotations
@@ -24,36 +25,30 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
-
-import uvloop
+from typing import TYPE_CHECKING, Any
 
 from fxsftp import readiness, seal, shipped, supervisor
 from fxsftp.bell import Bell
 from fxsftp.clock import SteadyClock, boot
-from fxsftp.courier import Courier, Crew, hire
 from fxsftp.domain.model import LockKind
 from fxsftp.domain.policy import Policy
 from fxsftp.errors import BadSettings, ClockDoubt, FxError, HookUnusable
 from fxsftp.exchange import Exchange, Holdings, Keyring
 from fxsftp.fronts.desk import SLOW, Desk
-from fxsftp.fronts.portal import listener as http
-from fxsftp.fronts.portal import routes
-from fxsftp.fronts.portal.call import SftpTerms
-from fxsftp.fronts.portal.call import Terms as PortalTerms
-from fxsftp.fronts.portal.statics import Statics
-from fxsftp.fronts.sftp import algorithms, hostkeys
-from fxsftp.fronts.sftp.doorway import Startups
-from fxsftp.fronts.sftp.listener import Terms, listen
-from fxsftp.fronts.sftp.receipts import Receipts
-from fxsftp.scanners import Scanners, hiring
 from fxsftp.settings import Settings, load
 from fxsftp.store.registry import Registry
 from fxsftp.store.secrets import Secrets
 from fxsftp.store.vault.local import LocalVault
 from fxsftp.supervisor import Child, Shared, Supervisor
-from fxsftp.templates import Institution, Templates
 from fxsftp.workers import Turn, Workers
+
+if TYPE_CHECKING:
+    from fxsftp.courier import Crew
+    from fxsftp.fronts.portal.call import Terms as PortalTerms
+    from fxsftp.fronts.portal.listener import Certificate
+    from fxsftp.fronts.sftp.listener import Terms
+    from fxsftp.scanners import Scanners
+    from fxsftp.templates import Templates
 
 log = logging.getLogger("fxsftp")
 
@@ -136,6 +131,8 @@ def policy_of(settings: Settings, workers: int = 1) -> Policy:
 
 def templates_of(settings: Settings) -> Templates:
     """The words, with the institution's name in them."""
+    from fxsftp.templates import Institution, Templates
+
     return Templates(
         [settings.folder / "templates"],
         Institution(
@@ -170,6 +167,8 @@ def found(folder: Path, *, demo: bool, sftp_port: int, portal_port: int = 0, ins
 
     Raises BadSettings when there is an exchange already; nothing is ever written over.
     """
+    from fxsftp.fronts.sftp import hostkeys
+
     if (folder / "fxsftp.toml").exists():
         raise BadSettings(f"there is an exchange in {folder} already")
     folder.mkdir(mode=0o750, parents=True, exist_ok=True)
@@ -209,6 +208,8 @@ def serve(settings: Settings, only: str | None) -> int:
     _log_as(settings)
     if only == "sweep":
         return _sweep_once(settings)
+    import uvloop
+
     above = supervisor.above(os.environ)
     workers = settings.sftp.processes
     if only is None or (only == "sftp" and above is None and workers > 1):
@@ -239,6 +240,9 @@ def _say_ready() -> None:
 
 
 async def _serve_sftp(settings: Settings, stop: asyncio.Event, shared: Shared) -> None:
+    from fxsftp.fronts.sftp import hostkeys
+    from fxsftp.fronts.sftp.listener import listen
+
     exchange = open_exchange(settings, role="sftp", running=shared.running, workers=shared.workers)
     desk = Desk(exchange, SteadyClock(shared.clock), slow=SLOW if shared.workers == 1 else 1)
     listener = await listen(
@@ -274,6 +278,10 @@ def _is_there_to_stay() -> None:
 
 def terms_of(settings: Settings, workers: int = 1) -> Terms:
     """On which terms guests are served by one of so many.  Who comes to which of them is left to chance."""
+    from fxsftp.fronts.sftp import algorithms
+    from fxsftp.fronts.sftp.doorway import Startups
+    from fxsftp.fronts.sftp.listener import Terms
+
     return Terms(
         login_seconds=settings.sftp.login_time,
         tries=settings.sftp.login_tries,
@@ -291,6 +299,8 @@ def terms_of(settings: Settings, workers: int = 1) -> Terms:
 
 async def _deciding(settings: Settings, desk: Desk) -> None:
     """Decide for all processes that serve this exchange, as soon as no other does; also after one that has died."""
+    from fxsftp.fronts.sftp.receipts import Receipts
+
     turn = Turn(settings.dispatcher)
     while not turn.take():  # noqa: ASYNC110  # it is another process's to let go
         await asyncio.sleep(STEP)
@@ -319,6 +329,8 @@ async def dispatching(desk: Desk, every: float = STEP) -> None:
 
 
 def _scanners(settings: Settings, desk: Desk) -> Scanners:
+    from fxsftp.scanners import Scanners, hiring
+
     return Scanners(
         desk,
         settings.scan.hooks,
@@ -337,6 +349,8 @@ async def _beating(desk: Desk) -> None:
 
 
 async def _serve_courier(settings: Settings, stop: asyncio.Event, shared: Shared) -> None:
+    from fxsftp.courier import Courier
+
     exchange = open_exchange(settings, role="courier", running=shared.running)
     courier = Courier(
         exchange.carriage,
@@ -368,8 +382,11 @@ def _is_strict() -> bool:
 
 def _crews(settings: Settings, strict: bool) -> dict[str, Crew]:
     """One for each way that has a hook.  A hook that can't be used holds up no other way."""
+    from fxsftp.courier import hire
+
     folders = [*settings.hook_folders, shipped.folder("hooks")]
-    notify, found = settings.notify, dict[str, Crew]()
+    found: dict[str, Crew] = {}
+    notify = settings.notify
     for way, name, at_once, rate in (
         ("mail", notify.mail, notify.mail_at_once, notify.mail_rate),
         ("sms", notify.sms, notify.sms_at_once, notify.sms_rate),
@@ -383,6 +400,10 @@ def _crews(settings: Settings, strict: bool) -> dict[str, Crew]:
 
 
 async def _serve_portal(settings: Settings, stop: asyncio.Event, shared: Shared) -> None:
+    from fxsftp.fronts.portal import listener as http
+    from fxsftp.fronts.portal import routes
+    from fxsftp.fronts.portal.statics import Statics
+
     if not settings.portal.public_url:
         raise BadSettings("portal.public_url is not set, so nobody could find the portal")
     statics = Statics(shipped.folder("config") / "static")
@@ -415,6 +436,9 @@ async def _saying_what_grows(desk: Desk) -> None:
 
 def portal_terms(settings: Settings, static: str) -> PortalTerms:
     """How the portal is reached, and on which terms."""
+    from fxsftp.fronts.portal.call import SftpTerms
+    from fxsftp.fronts.portal.call import Terms as PortalTerms
+
     return PortalTerms(
         public_url=settings.portal.public_url,
         twilio_token=_twilio_token(settings),
@@ -427,18 +451,22 @@ def portal_terms(settings: Settings, static: str) -> PortalTerms:
 
 def _fingerprints(settings: Settings) -> tuple[str, ...]:
     """Of the host keys' public halves; the portal has no others.  None where these do not lie beside them."""
+    from fxsftp.fronts.sftp import hostkeys
+
     try:
         return tuple(hostkeys.fingerprint(settings.public(f"{name}.pub")) for name in settings.keys.host_keys)
     except FxError:
         return ()
 
 
-def _certificate(settings: Settings) -> http.Certificate | None:
+def _certificate(settings: Settings) -> Certificate | None:
+    from fxsftp.fronts.portal.listener import Certificate
+
     if not settings.portal.certificate:
         return None
     settings.credential(settings.portal.certificate_key)  # raises UnsafeFile where others can read it
     chain, key = settings.portal.certificate, settings.portal.certificate_key
-    return http.Certificate(settings.path_of(chain), settings.path_of(key))
+    return Certificate(settings.path_of(chain), settings.path_of(key))
 
 
 def _twilio_token(settings: Settings) -> str:

@@ -35,7 +35,6 @@ from rich.padding import Padding
 from rich.panel import Panel
 from rich.text import Text
 
-from fxsftp import client
 from fxsftp.domain.lifecycle import DeliveryState
 from fxsftp.domain.model import Kind
 from fxsftp.errors import StoreFull
@@ -133,7 +132,9 @@ def _walk(stage: Stage, source: Path | None) -> None:
     stage.chapter("… and opens it at home", "offline, with the code; any age program does the same")
     locked = shlex.quote(f"ann/{name}.age")
     stage.command(f"fxsftp open {locked} --into ann/opened", f"or: age -d {locked} > {shlex.quote(f'ann/{name}')}")
-    opened = client.open_file(home / f"{name}.age", code=code, into=home / "opened")
+    from fxsftp.client import open_file  # with it comes an SSH client, for which no other command should wait
+
+    opened = open_file(home / f"{name}.age", code=code, into=home / "opened")
     stage.said(f"Code: {code}\n{opened.relative_to(stage.folder)}")
 
     stage.chapter("… or opens it in place", "for programs that know nothing of age")

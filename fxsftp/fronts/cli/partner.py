@@ -2,7 +2,8 @@
 
 Knows the client and nothing of the exchange: it runs on the partner's own machine.  Codes, passwords and
 passphrases come by standard input or a hidden prompt, never by argv.  One line when it went well, nothing
-when nothing is new, problems on stderr; what the exit code means stands in `fxsftp.client`.
+when nothing is new, problems on stderr; what the exit code means stands in `fxsftp.client`, which is imported by who
+calls it: with it comes an SSH client, for which no other command should wait.
 """
 
 from __future__ import annotations
@@ -13,13 +14,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Any, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
-from fxsftp import client
 from fxsftp.domain import ids
 from fxsftp.errors import (
     BadIdentity,
@@ -30,6 +29,11 @@ from fxsftp.errors import (
     LoginRefused,
     WrongCode,
 )
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from fxsftp import client
 
 PROFILE = Path("~/.config/fxsftp/partner.toml")
 P = ParamSpec("P")
@@ -49,6 +53,8 @@ def _clerk(command: Callable[P, int | None]) -> Callable[P, NoReturn]:
 
     @wraps(command)
     def spoken(*args: P.args, **kwargs: P.kwargs) -> NoReturn:
+        from fxsftp import client
+
         try:
             sys.exit(command(*args, **kwargs) or client.DONE)
         except FxError as problem:
@@ -88,6 +94,8 @@ class _Call:
         return self.key or tuple(Path(key) for key in self._profile().get("key", []))
 
     def connect(self, passphrase_for: Callable[[Path], str | None]) -> client.Session:
+        from fxsftp import client
+
         profile = self._profile()
         host, user = self.host or profile.get("host"), self.user or profile.get("user")
         if not host or not user:
@@ -219,6 +227,8 @@ def fetch_command(
     into: Path, shipments: tuple[str, ...], remove: bool, opens: bool, code_stdin: bool, call: _Call
 ) -> int:
     """Bring what is in the inbox, each file checked; what is here already is not fetched again."""
+    from fxsftp import client
+
     with _Bars() as bars, call.connect(bars.pausing(_passphrase)) as exchange:
         fetched = exchange.fetch(
             into,
@@ -245,6 +255,8 @@ def fetch_command(
 @_clerk
 def open_command(files: tuple[Path, ...], code_stdin: bool, keys: tuple[Path, ...], into: Path | None) -> int:
     """Open .age files, offline, with a code or a key."""
+    from fxsftp import client
+
     code = None
     if code_stdin:
         code = sys.stdin.readline().rstrip("\r\n")
@@ -295,6 +307,8 @@ class _Bars:
     """Bars on stderr while somebody looks at a terminal; nothing in a log."""
 
     def __init__(self) -> None:
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
         console = Console(stderr=True)
         columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
         self._bars = Progress(*columns, console=console, transient=True)
