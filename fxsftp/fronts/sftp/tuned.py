@@ -249,15 +249,18 @@ class TunedConnection(asyncssh.SSHServerConnection):
         """Send `pieces`, `total` bytes in all, as data on a channel, in packets of at most `most`."""
         cipher: Any = self._send_encryption
         to_seal, block, seq = self._tuning.to_seal, cipher.block, self._send_seq
-        most = min(most, PACKET - 64)
+        most, length = min(most, PACKET - 64), 0
         sealed = bytearray(total + -(-total // most) * (SIZE + HEAD + TAG + 4 + block))
         into, at, sources = memoryview(sealed), 0, iter(pieces)
         source, used = memoryview(next(sources)), 0
         while total:
-            length = min(most, total)
-            padding = 4 + -(HEAD + length + 4) % block
-            size = HEAD + length + padding
-            _DATA.pack_into(to_seal, 0, padding, CHANNEL_DATA, number, length)
+            if length != min(most, total):  # the first, and a shorter last; what is between is of one size
+                length = min(most, total)
+                padding = 4 + -(HEAD + length + 4) % block
+                size = HEAD + length + padding
+                body = to_seal[:size]
+                _DATA.pack_into(body, 0, padding, CHANNEL_DATA, number, length)
+                body[HEAD + length :] = os.urandom(padding)
             filled = HEAD
             while filled < HEAD + length:
                 if used == len(source):
@@ -265,16 +268,13 @@ class TunedConnection(asyncssh.SSHServerConnection):
                 part = min(len(source) - used, HEAD + length - filled)
                 to_seal[filled : filled + part] = source[used : used + part]
                 filled, used = filled + part, used + part
-            to_seal[filled:size] = os.urandom(padding)
             stop = at + SIZE + size + TAG
-            cipher.seal(seq, to_seal[:size], into[at:stop])
+            cipher.seal(seq, body, into[at:stop])
             at, seq, total = stop, (seq + 1) & 0xFFFFFFFF, total - length
         self._send_seq = seq
         self._rekey_bytes_sent += at
         self._moved += at
-        into.release()
-        del sealed[at:]
-        self._send(sealed)  # type: ignore[arg-type]  # which every transport takes
+        self._send(into[:at])  # type: ignore[arg-type]  # which every transport takes
 
     # ---- keys
 
