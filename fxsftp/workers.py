@@ -4,20 +4,28 @@ Each process that writes drafts holds one small file in the state's `run/workers
 with that file's name what it has open.  So a process that was killed is known to be gone at once, and one that lives
 is never taken for gone: not when the wall clock is set, not after the machine has slept, not while it is busy.
 Nothing here knows drafts or rows.
+
+In the same way a process marks numbers (Marks), for as long as it still has something to write about what they stand
+for, and others can wait until it has.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
+import struct
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from secrets import token_hex
 
 _NAME = re.compile(r"[0-9a-f]{16}")
 _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
+_FLOCK = struct.Struct("hhqqi4x")  # type, whence, start, length, process
+_LOOK = 0.002  # seconds between two looks whether a mark is gone
 
 
 class Workers:
@@ -26,6 +34,7 @@ class Workers:
     def __init__(self, folder: Path, ticks: Callable[[], float] = time.monotonic) -> None:
         self.name = token_hex(8)
         self.ticks = ticks
+        self.marks = Marks(folder.parent / "marks")
         self._folder = folder
         self._lock = -1
 
@@ -39,6 +48,7 @@ class Workers:
 
     def end(self) -> None:
         """What this process still has open is anybody's to take up."""
+        self.marks.end()
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
@@ -119,3 +129,60 @@ class Turn:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+
+
+class Marks:
+    """Numbers that processes have marked.  Each is a byte of one file, which stays empty; a mark is a lock on it.
+
+    Locks of an open file, not of a process (F_OFD_SETLK): who waits and who marks may be threads of the same one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = -1
+        self._opening = threading.Lock()
+
+    def mark(self, number: int) -> bool:
+        """Mark it, unless somebody just looks whether it is marked."""
+        with self._opening:
+            if self._file < 0:
+                self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o600)
+        return _lock(self._file, fcntl.F_RDLCK, number)
+
+    def unmark(self, number: int) -> None:
+        """There is nothing more to write about it."""
+        if self._file >= 0:
+            _lock(self._file, fcntl.F_UNLCK, number)
+
+    def wait(self, numbers: Iterable[int], seconds: float) -> None:
+        """Return when nobody has marked one of these any more, or after so many seconds."""
+        until = time.monotonic() + seconds
+        try:
+            found = os.open(self._path, os.O_RDWR | _FLAGS)
+        except (FileNotFoundError, PermissionError):  # nobody has, or nobody who could be waited for
+            return
+        try:
+            for number in numbers:
+                while not _lock(found, fcntl.F_WRLCK, number) and time.monotonic() < until:
+                    time.sleep(_LOOK)
+        finally:
+            os.close(found)  # and all that was locked by it
+
+    def end(self) -> None:
+        """What is marked is not any more."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+
+def _lock(file: int, how: int, number: int) -> bool:
+    try:
+        fcntl.fcntl(file, fcntl.F_OFD_SETLK, _FLOCK.pack(how, os.SEEK_SET, number, 1, 0))
+    except BlockingIOError:
+        return False
+    except OSError as failure:
+        if failure.errno == errno.EACCES:  # POSIX allows either
+            return False
+        raise
+    return True

@@ -5,13 +5,15 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
-from fxsftp.workers import Turn, Workers, name_of
+from fxsftp.workers import Marks, Turn, Workers, name_of
 
 HOLD = """
 import sys
@@ -87,3 +89,28 @@ def test_the_turn_is_one_process_s_until_it_dies_or_lets_go(tmp_path: Path) -> N
     turn.let_go()
     assert next_turn.take()
     next_turn.let_go()
+
+
+def test_who_waits_for_a_mark_goes_on_when_it_is_gone(tmp_path: Path) -> None:
+    one, other = Marks(tmp_path / "run" / "marks"), Marks(tmp_path / "run" / "marks")
+    other.wait([7], 60)  # nobody ever marked anything
+    assert one.mark(7)
+    assert other.mark(7)  # any number may
+    waiting = Thread(target=other.wait, args=([6, 7], 60))
+    waiting.start()
+    one.unmark(7)
+    assert waiting.is_alive()
+    other.unmark(7)
+    waiting.join(20)
+    assert not waiting.is_alive()
+    one.end()
+    other.end()
+
+
+def test_a_mark_that_stays_is_not_waited_for_without_end(tmp_path: Path) -> None:
+    one, other = Marks(tmp_path / "marks"), Marks(tmp_path / "marks")
+    one.mark(7)
+    began = time.monotonic()
+    other.wait([7], 0.01)
+    assert time.monotonic() - began >= 0.01
+    one.end()

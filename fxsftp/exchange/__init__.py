@@ -25,6 +25,7 @@ from fxsftp.exchange.lockout import Lockout
 from fxsftp.exchange.notices import Notices
 from fxsftp.exchange.outbox import Outbox
 from fxsftp.exchange.people import People
+from fxsftp.exchange.reads import Reads
 from fxsftp.exchange.renewing import Renewing
 from fxsftp.exchange.reports import Reports
 from fxsftp.exchange.resending import Resending
@@ -54,7 +55,8 @@ class Exchange:
         self.writing = Writing(holdings, bodies, drops)
         self.outbox = Outbox(holdings, bodies, drops, self.writing)
         tokens, lockout = Tokens(holdings, self.notices), Lockout(holdings, self.notices)
-        self.people = People(holdings, drops, self.notices, tokens, lockout, language)
+        self._reads = reads = Reads(holdings, self.notices)
+        self.people = People(holdings, drops, reads, self.notices, tokens, lockout, language)
         self.links = Links(holdings, self.people, drops, tokens, lockout)
         self.totp = Totp(holdings, self.notices, lockout, name)
         self.confirmations = Confirmations(holdings, self.people, self.totp, tokens)
@@ -63,11 +65,12 @@ class Exchange:
         self.dispatch = Dispatch(holdings, bodies, drops, erasing, self.writing, self.notices)
         self.composing = Composing(holdings, bodies, drops, self.writing, self.people, self.dispatch)
         self.scanning = Scanning(holdings, bodies, self.dispatch)
-        self.inbox = Inbox(holdings, bodies, self.notices)
-        self.sent = SentRoom(holdings, erasing, self.notices)
+        self.inbox = Inbox(holdings, bodies, reads, self.notices)
+        self.sent = SentRoom(holdings, erasing, reads, self.notices)
         self.renewing = Renewing(holdings, self.dispatch, self.notices)
-        self.upkeep = Upkeep(holdings, erasing, self.notices)
+        self.upkeep = Upkeep(holdings, erasing, reads, self.notices)
 
     def close(self) -> None:
         """Finish what is under way and let go of the stores."""
+        self._reads.write()
         self._holdings.close()

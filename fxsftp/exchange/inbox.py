@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from math import inf
 
 from fxsftp import seal
-from fxsftp.domain import ids, lifecycle
+from fxsftp.domain import ids
 from fxsftp.domain.addresses import hint
 from fxsftp.domain.lifecycle import READABLE, DeliveryState, ShipmentState
 from fxsftp.domain.model import Arrival, Delivery, Entry, File, Key, LockKind, Shipment, User
@@ -36,13 +36,12 @@ from fxsftp.exchange.bodies import PIECE, Bodies
 from fxsftp.exchange.holdings import Holdings
 from fxsftp.exchange.manifest import is_replaced
 from fxsftp.exchange.notices import Notices, folder_name
-from fxsftp.exchange.reading import AGE, FILE_MODE, PLAIN, Offer, Reading, in_age, in_plain, merged
+from fxsftp.exchange.reading import AGE, FILE_MODE, KEY, PLAIN, RENDERED, SUMS, Offer, Reading, in_age, in_plain
+from fxsftp.exchange.reads import Reads
 from fxsftp.seal.primitives import box, unbox
 from fxsftp.seal.stream import ReadAt
 from fxsftp.store.registry.drops import ALL
 
-LETTER, SUMS, KEY = "SHIPMENT.txt", "SHA256SUMS", "KEY.age"
-RENDERED = (KEY, SUMS, LETTER)
 FOLDER_MODE = 0o555
 TURN = 4 << 20  # bytes hashed until others have their turn; 10 ms
 EACH = 64 << 10  # bytes that could be hashed in the time in which a file is opened
@@ -97,10 +96,11 @@ class Opener:
 class Inbox:
     """One room."""
 
-    def __init__(self, holdings: Holdings, bodies: Bodies, notices: Notices) -> None:
+    def __init__(self, holdings: Holdings, bodies: Bodies, reads: Reads, notices: Notices) -> None:
         self._holdings = holdings
         self._registry = holdings.registry
         self._bodies = bodies
+        self._reads = reads
         self._notices = notices
         self._known: OrderedDict[tuple[int, str], tuple[object, Delivery, Shipment]] = OrderedDict()
         self._ahead = Ahead()
@@ -239,9 +239,9 @@ class Inbox:
     def _is_hidden(self, delivery: Delivery, name: str) -> bool:
         return self._registry.deliveries.is_hidden(delivery.id, name)
 
-    def _has_files(self, delivery: Delivery, shipment: Shipment) -> bool:
-        """Whether the recipient has not removed all of them."""
-        return self._registry.drops.has_shown(shipment.id, delivery.id, but=shipment.path_of(SUMS))
+    def _has_files(self, delivery: Delivery, shipment: Shipment, *but: str) -> bool:
+        """Whether the recipient has not removed all of them, or of the others."""
+        return self._registry.drops.has_shown(shipment.id, delivery.id, shipment.path_of(SUMS), *but)
 
     def _rendered(self, delivery: Delivery, shipment: Shipment, name: str, now: float) -> Entry | None:
         """One of the pages that the exchange writes itself, if there is that one for this delivery, and not removed."""
@@ -446,22 +446,7 @@ class Inbox:
 
     def _opened(self, delivery_id: int, now: float) -> None:
         with self._registry.atomic():
-            self._step(delivery_id, "open", now, opened=now)
-
-    def _step(self, delivery_id: int, event: str, now: float, **columns: float | None) -> bool:
-        """One step of a delivery, if its table has it; answers whether it was taken."""
-        delivery = self._registry.deliveries.find(delivery_id)
-        if delivery is None or not any(
-            step.event == event and delivery.state in step.states for step in lifecycle.DELIVERIES
-        ):
-            return False
-        state = lifecycle.after(lifecycle.DELIVERIES, delivery.state, event)
-        if not self._registry.deliveries.step(delivery, state, **columns):
-            return False
-        user = self._registry.people.by_id(delivery.user_id)
-        assert user is not None
-        self._registry.record.tell(now, user.email, state.value, shipment_id=delivery.shipment_id)
-        return True
+            self._reads.step(delivery_id, "open", now, opened=now)
 
     def may_go_on(self, reading: Reading) -> bool:
         """Whether somebody who reads may read on: it was not taken back, nor did it expire or its reader lose access.
@@ -474,42 +459,16 @@ class Inbox:
         )
 
     def read_done(self, reading: Reading, now: float) -> None:
-        """Closed or lost: what was sent of it counts.  With the last byte of the last file, it is collected.
+        """Closed or lost: what was sent of it counts.  With the last byte of the last file, it is collected."""
+        self._reads.count(reading, now)
 
-        Only that is durable: of the reads before it nobody was promised anything, and its sync covers them.
-        """
-        delivery, shipment, offer = reading.delivery, reading.shipment, reading.offer
-        if delivery is None or shipment is None or offer is None or not (reading.spans or not offer.size):
-            return  # of an empty file there is nothing to read
-        deliveries, is_collected = self._registry.deliveries, False
-        spans = merged(reading.spans)
-        with self._registry.atomic(durable=False):
-            current = deliveries.find(delivery.id)
-            if current is None or current.state not in READABLE:
-                return
-            if not _is_whole(spans, offer):
-                spans = merged([*deliveries.spans(delivery.id, offer.file.id, offer.form), *spans])
-            deliveries.set_spans(delivery.id, offer.file.id, offer.form, spans, _is_whole(spans, offer))
-            if current.state is DeliveryState.WAITING:
-                self._step(delivery.id, "open", now, opened=now)
-            if current.state is not DeliveryState.COLLECTED:
-                is_collected = not deliveries.has_missing(delivery.id, shipment.id, shipment.path_of(SUMS))
-            if is_collected:
-                self._collected(delivery, now)
-        if is_collected:
-            self._holdings.ring()
+    def keep_done(self, reading: Reading, now: float) -> bool:
+        """The same in a loop, to be written by `write_done` soon; False where `read_done` has to be asked instead."""
+        return self._reads.keep(reading, now)
 
-    def _collected(self, delivery: Delivery, now: float) -> None:
-        """The sender hears of it."""
-        with self._registry.atomic():
-            if not self._step(delivery.id, "collect", now, collected=now):
-                return
-            shipment = self._registry.drops.find(delivery.shipment_id)
-            recipient = self._registry.people.by_id(delivery.user_id)
-            assert shipment is not None
-            assert recipient is not None
-            self._notices.to_sender("collected", shipment, now, recipient=recipient.email)
-            self._notices.events.collected(shipment.id, delivery.id, now)
+    def write_done(self) -> None:
+        """What was kept is written."""
+        self._reads.write()
 
     # ---- hashes
 
@@ -617,7 +576,7 @@ class Inbox:
             boxed = box(self._holdings.keys.running, identity.secret)
             self._registry.deliveries.set_opening(delivery.id, now + policy.opening, boxed)
             self._registry.record.tell(now, user.email, "opened with the code", shipment_id=shipment_id)
-            self._step(delivery.id, "open", now, opened=now)
+            self._reads.step(delivery.id, "open", now, opened=now)
 
     def _try(self, key_file: bytes | None, code: str) -> seal.Identity | None:
         """One scrypt, also where there is nothing to open: the time tells nothing."""
@@ -653,6 +612,8 @@ class Inbox:
         if entry.is_folder:
             raise IsAFolder(place.name)
         offer = self._offer(delivery, shipment, place.path, now)
+        if not self._has_files(delivery, shipment, *([offer.file.path] if offer else [])):
+            self._reads.catch_up([delivery.id])
         with self._registry.atomic():
             self._registry.deliveries.hide(delivery.id, [offer.file.name if offer else place.path])
             if not self._has_files(delivery, shipment):
@@ -674,6 +635,7 @@ class Inbox:
     def remove_all(self, user: User, place: Place, now: float) -> None:
         """Hide a shipment, with all that is in it, from this recipient: the delivery is REMOVED."""
         delivery, shipment = self._delivery(user, place, now)
+        self._reads.catch_up([delivery.id])
         with self._registry.atomic():
             self._registry.deliveries.hide(delivery.id, [""])
             self._removed(user, delivery, shipment, now)
@@ -683,7 +645,7 @@ class Inbox:
         current = self._registry.deliveries.find(delivery.id)
         if (
             current
-            and self._step(delivery.id, "remove", now, ended=now)
+            and self._reads.step(delivery.id, "remove", now, ended=now)
             and current.state is not DeliveryState.COLLECTED
         ):
             self._notices.to_sender("removed_unread", shipment, now, recipient=user.email)
@@ -691,10 +653,6 @@ class Inbox:
 
 def _is_there(shipment: Shipment, now: float) -> bool:
     return shipment.state is ShipmentState.WAITING and (shipment.expires is None or shipment.expires > now)
-
-
-def _is_whole(spans: Sequence[tuple[int, int]], offer: Offer) -> bool:
-    return not offer.size or (len(spans) == 1 and spans[0][0] == 0 and spans[0][1] >= offer.size)
 
 
 def _entry(offer: Offer, name: str = "") -> Entry:

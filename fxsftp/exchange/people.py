@@ -30,6 +30,7 @@ from fxsftp.exchange.drops import Drops
 from fxsftp.exchange.holdings import Holdings
 from fxsftp.exchange.lockout import Lockout
 from fxsftp.exchange.notices import NO_BOUNCE, Notices
+from fxsftp.exchange.reads import Reads
 from fxsftp.exchange.tokens import Tokens, hashed
 from fxsftp.store.registry.people import routes_text
 
@@ -46,11 +47,19 @@ class People:
     """Who may come in, and by what."""
 
     def __init__(
-        self, holdings: Holdings, drops: Drops, notices: Notices, tokens: Tokens, lockout: Lockout, language: str
+        self,
+        holdings: Holdings,
+        drops: Drops,
+        reads: Reads,
+        notices: Notices,
+        tokens: Tokens,
+        lockout: Lockout,
+        language: str,
     ) -> None:
         self._holdings = holdings
         self._registry = holdings.registry
         self._drops = drops
+        self._reads = reads
         self._notices = notices
         self._tokens = tokens
         self._lockout = lockout
@@ -214,6 +223,8 @@ class People:
             raise Conflict(f"{user.email} is {standing} already")
         if user.standing is Standing.INVITED and standing is Standing.ACTIVE:
             raise Conflict(f"{user.email} is invited and has not registered; use 'fxsftp user add'")
+        if standing is not Standing.ACTIVE:
+            self._reads.catch_up(each.id for each in self._registry.deliveries.of_user(user.id) if not each.ended)
         with self._registry.atomic():
             self._registry.people.change(user.id, standing=standing, **NO_BOUNCE)
             self._registry.record.tell(now, who, f"user {_STANDS[standing]}", user.email)

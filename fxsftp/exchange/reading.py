@@ -14,6 +14,8 @@ from fxsftp.seal.stream import ReadAt
 
 PLAIN, AGE = "plain", "age"
 FILE_MODE = 0o444
+LETTER, SUMS, KEY = "SHIPMENT.txt", "SHA256SUMS", "KEY.age"
+RENDERED = (KEY, SUMS, LETTER)  # what the exchange writes itself
 
 
 @dataclass(frozen=True)

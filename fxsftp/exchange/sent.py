@@ -17,6 +17,7 @@ from fxsftp.exchange.events import WAY as WEBHOOK
 from fxsftp.exchange.holdings import Holdings
 from fxsftp.exchange.manifest import is_replaced
 from fxsftp.exchange.notices import Notices
+from fxsftp.exchange.reads import Reads
 from fxsftp.store.registry.drops import ALL
 
 
@@ -121,10 +122,11 @@ class Part:
 class SentRoom:
     """One room, and the admin's view of every shipment."""
 
-    def __init__(self, holdings: Holdings, erasing: Erasing, notices: Notices) -> None:
+    def __init__(self, holdings: Holdings, erasing: Erasing, reads: Reads, notices: Notices) -> None:
         self._holdings = holdings
         self._registry = holdings.registry
         self._erasing = erasing
+        self._reads = reads
         self._notices = notices
 
     def list(self, user: User, now: float, *, after: str = "", most: int = ALL) -> Sequence[Shipment]:
@@ -239,6 +241,7 @@ class SentRoom:
     def _recall(self, sent: Sent, who: str, now: float) -> str:
         shipment = sent.shipment
         state = lifecycle.after(lifecycle.SHIPMENTS, shipment.state, "recall", shipment.id)
+        self._reads.catch_up(each.id for each in self._registry.deliveries.of_shipment(shipment.id))
         with self._registry.atomic():
             if not self._registry.drops.step(shipment, state, now):
                 raise WrongState(shipment.id, "being changed just now", "recalled")

@@ -21,6 +21,7 @@ from fxsftp.errors import ClockDoubt
 from fxsftp.exchange.erasing import Erasing
 from fxsftp.exchange.holdings import Holdings
 from fxsftp.exchange.notices import Notices
+from fxsftp.exchange.reads import Reads
 from fxsftp.store.registry.drops import LAST
 from fxsftp.store.registry.usages import Usage
 
@@ -52,12 +53,13 @@ class Swept:
 class Upkeep:
     """The sweep and the heartbeat."""
 
-    def __init__(self, holdings: Holdings, erasing: Erasing, notices: Notices) -> None:
+    def __init__(self, holdings: Holdings, erasing: Erasing, reads: Reads, notices: Notices) -> None:
         self._holdings = holdings
         self._registry = holdings.registry
         self._policy = holdings.policy
         self._rows = holdings.registry.endings
         self._erasing = erasing
+        self._reads = reads
         self._notices = notices
 
     # ---- the clock
@@ -116,6 +118,8 @@ class Upkeep:
             ("abandoned", partial(self._rows.abandoned, now - self._policy.stale, "scanner"), self._abandon),
         ):
             while found := due(PIECE):
+                deliveries = self._registry.deliveries
+                self._reads.catch_up(each.id for shipment in found for each in deliveries.of_shipment(shipment.id))
                 with self._registry.atomic():
                     count = sum(see_to(shipment, now) for shipment in found)
                 yield what, count

@@ -4,8 +4,9 @@ The exchange is synchronous and may wait for disks and locks; a loop that serves
 not.  What is asked here runs in a bounded pool of threads.  The order of two questions is the asker's to
 keep: who awaits the first answer before asking the second has it.
 
-Only page-cache work on a file that is already open (Draft.write, Reading.read, up to 256 KiB) may pass by
-the desk.  Syncs, merges, hashing, key derivation and registry writes never do.
+Only page-cache work on a file that is already open (Draft.write, Reading.read, up to 256 KiB), and verbs that
+say that they are for a loop (Inbox.open_at_once), may pass by the desk.  Syncs, merges, hashing, key derivation
+and registry writes never do.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ SLOW = 2  # scrypt and Argon2 take 32-64 MiB and a whole core each
 SWITCH = (
     0.001  # seconds; a loop waits so long, several times for each answer, while threads compute; not Python's 0.005
 )
+SOON = 0.1  # seconds; what is asked once for so long costs next to nothing, and nobody sees the difference
 STEADY = 2  # threads that long work may keep busy, so that the others stay free for what takes a moment
 
 log = logging.getLogger("fxsftp.desk")
@@ -49,6 +51,7 @@ class Desk:
         self._slow = asyncio.Semaphore(slow)
         self._steady = asyncio.Semaphore(STEADY)
         self._errands: set[asyncio.Task[None]] = set()
+        self._soon: dict[Callable[[], None], asyncio.TimerHandle] = {}
 
     async def ask(self, verb: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What `verb` returns or raises; it runs to its end even when nobody waits for the answer any more."""
@@ -71,6 +74,15 @@ class Desk:
         self._errands.add(task)
         task.add_done_callback(self._seen_to)
 
+    def soon(self, verb: Callable[[], None]) -> None:
+        """Ask `verb` within a tenth of a second, once for all who have said so; nobody waits for it but `close`."""
+        if verb not in self._soon:
+            self._soon[verb] = asyncio.get_running_loop().call_later(SOON, self._ask_now, verb)
+
+    def _ask_now(self, verb: Callable[[], None]) -> None:
+        self._soon.pop(verb).cancel()
+        self.see_to(self.ask(verb))
+
     def _seen_to(self, task: asyncio.Task[None]) -> None:
         self._errands.discard(task)
         if not task.cancelled() and (error := task.exception()):
@@ -78,6 +90,8 @@ class Desk:
 
     async def close(self) -> None:
         """Return when everything asked has been answered.  Nothing may be asked after."""
+        while self._soon:
+            self._ask_now(next(iter(self._soon)))
         while self._errands:
             await asyncio.wait(self._errands)
         await asyncio.get_running_loop().run_in_executor(None, self._pool.shutdown)

@@ -25,8 +25,7 @@ from fxsftp.domain import places
 from fxsftp.domain.model import LockKind
 from fxsftp.domain.places import Place, Room
 from fxsftp.errors import BadName, FxError, IsAFolder, NoPackage, NoSuchPlace
-from fxsftp.exchange.inbox import KEY, LETTER
-from fxsftp.exchange.reading import AGE, Reading
+from fxsftp.exchange.reading import AGE, KEY, LETTER, Reading
 from fxsftp.fronts.desk import Desk
 from fxsftp.fronts.portal.call import LOOK, Call
 from fxsftp.fronts.portal.listener import break_off

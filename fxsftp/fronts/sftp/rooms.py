@@ -28,9 +28,9 @@ from fxsftp.errors import (
 )
 from fxsftp.exchange.bodies import Content
 from fxsftp.exchange.drafts import Draft, Litter, Pause
-from fxsftp.exchange.inbox import BEGIN, SUMS, Bookmark
+from fxsftp.exchange.inbox import BEGIN, Bookmark
 from fxsftp.exchange.pages import letter_facts
-from fxsftp.exchange.reading import Reading
+from fxsftp.exchange.reading import LETTER, SUMS, Reading
 from fxsftp.exchange.sent import Sent
 from fxsftp.fronts.desk import Desk
 from fxsftp.fronts.sftp import wire
@@ -38,7 +38,6 @@ from fxsftp.fronts.sftp.receipts import Receipts
 from fxsftp.fronts.sftp.wire import Open
 from fxsftp.templates import Templates
 
-LETTER = "SHIPMENT.txt"
 LOOK = 2.0  # seconds between two looks whether somebody who reads may read on
 ROOM, READ_ONLY_ROOM, READ_ONLY = 0o755, 0o555, 0o444
 PAGE = 500  # entries of a folder held at a time: a moment at the desk, and few hundred KiB
@@ -431,7 +430,11 @@ class ReadingHandle(Handle):
         return self._reading.content()
 
     async def close(self) -> None:
-        await self._desk.ask(self._desk.exchange.inbox.read_done, self._reading, self._desk.now())
+        inbox, now = self._desk.exchange.inbox, self._desk.now()
+        if inbox.keep_done(self._reading, now):
+            self._desk.soon(inbox.write_done)
+        else:
+            await self._desk.ask(inbox.read_done, self._reading, now)
 
 
 class PageHandle(Handle):

@@ -312,27 +312,26 @@ class Deliveries:
         )
         return [(first, last) for first, last in json.loads(found)] if found else []
 
-    def set_spans(self, delivery_id: int, file_id: int, form: str, spans: Spans, whole: bool) -> None:
-        """Replace them."""
-        self._db.execute(
+    def set_spans(self, delivery_id: int, found: Iterable[tuple[int, str, Spans, bool]]) -> None:
+        """Replace some: of which file, in which form, and whether they are all of it."""
+        self._db.execute_many(
             "INSERT INTO reads (delivery_id, file_id, form, spans, whole) VALUES (?, ?, ?, ?, ?)"
             " ON CONFLICT (delivery_id, file_id, form) DO UPDATE SET spans = excluded.spans, whole = excluded.whole",
-            (delivery_id, file_id, form, json.dumps(spans), int(whole)),
+            [(delivery_id, file_id, form, json.dumps(spans), int(whole)) for file_id, form, spans, whole in found],
         )
 
-    def has_missing(self, delivery_id: int, shipment_id: str, but: str) -> bool:
-        """Whether a file, other than the one at `but`, was not yet sent whole in one form or the other.
+    def missing(self, delivery_id: int, shipment_id: str, but: str) -> int | None:
+        """A file, other than the one at `but`, that was not yet sent whole in one form or the other.
 
         Looks from the end, since clients fetch from the beginning: so each look but the last finds one at once.
         """
-        return bool(
-            self._db.value(
-                "SELECT 1 FROM files WHERE shipment_id = ? AND path <> ? AND NOT EXISTS ("
-                " SELECT 1 FROM reads WHERE delivery_id = ? AND file_id = files.id AND whole = 1)"
-                " ORDER BY path DESC LIMIT 1",
-                (shipment_id, but, delivery_id),
-            )
+        found = self._db.value(
+            "SELECT id FROM files WHERE shipment_id = ? AND path <> ? AND NOT EXISTS ("
+            " SELECT 1 FROM reads WHERE delivery_id = ? AND file_id = files.id AND whole = 1)"
+            " ORDER BY path DESC LIMIT 1",
+            (shipment_id, but, delivery_id),
         )
+        return None if found is None else int(found)
 
     def hide(self, delivery_id: int, names: Iterable[str]) -> None:
         """Names that this recipient has removed; the empty one is the folder itself."""

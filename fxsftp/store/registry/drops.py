@@ -385,13 +385,14 @@ class Drops:
             at = f"{folder}{found[-1]}0"
         return found
 
-    def has_shown(self, shipment_id: str, delivery_id: int, but: str) -> bool:
-        """Whether a file is left, other than the one at `but`: looks from the end, as clients remove from the start."""
+    def has_shown(self, shipment_id: str, delivery_id: int, *but: str) -> bool:
+        """Whether a file is left, other than those at `but`: looks from the end, as clients remove from the start."""
+        others = " AND path <> ?" * len(but)
         return bool(
             self._db.value(
-                f"SELECT 1 FROM files WHERE shipment_id = ? AND path <> ? AND {_NOT_HIDDEN}"  # noqa: S608
+                f"SELECT 1 FROM files WHERE shipment_id = ?{others} AND {_NOT_HIDDEN}"  # noqa: S608
                 " ORDER BY path DESC LIMIT 1",
-                (shipment_id, but, delivery_id),
+                (shipment_id, *but, delivery_id),
             )
         )
 
