@@ -136,9 +136,7 @@ async def totp_begin(call: Call) -> Response:
 
 async def _begin(call: Call, problem: FxError | None = None) -> Response:
     secret, address = await call.desk.ask(call.exchange.totp.begin, call.user, call.now())
-    picture = segno.make(address, error="m", micro=False).svg_inline(
-        scale=5, border=3, dark="#000", light="#fff", svgclass="qr", lineclass="", omitsize=True
-    )
+    picture = await call.desk.ask(_picture, address)  # it takes 15 ms, in which the loop has others to serve
     return call.page(
         "totp-begin",
         status_of(problem) if problem else 200,
@@ -146,6 +144,11 @@ async def _begin(call: Call, problem: FxError | None = None) -> Response:
         picture=picture,
         secret=" ".join(secret[i : i + 4] for i in range(0, len(secret), 4)),
     )
+
+
+def _picture(address: str) -> str:
+    picture = segno.make(address, error="m", micro=False)
+    return picture.svg_inline(scale=5, border=3, dark="#000", light="#fff", svgclass="qr", lineclass="", omitsize=True)
 
 
 async def totp_confirm(call: Call) -> Response:
