@@ -20,6 +20,7 @@ PATH_BYTES = 4096  # PATH_MAX; nobody's client sends more
 RESERVED = frozenset({"shipment.txt", "key.age", "key"})  # rendered into inbox folders; KEY is KEY.age once locked
 SUMS = "sha256sums"
 DEVICES = re.compile(r"(con|prn|aux|nul|com[1-9]|lpt[1-9])(\..*)?", re.IGNORECASE)  # Windows can't store these
+PLAIN = re.compile(rb"[ -\[\]-~]{1,%d}" % NAME_BYTES)  # most names: nothing in them to be looked at one by one
 UNSEEN = {"\u2028", "\u2029"} | {
     chr(c) for c in (*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0xFEFF)
 }
@@ -87,6 +88,8 @@ def resolve(path: bytes) -> tuple[str, ...]:
 
 def name(raw: bytes) -> str:
     """One part of a path as NFC text.  Raises BadName with the reason."""
+    if PLAIN.fullmatch(raw):
+        return raw.decode("ascii")
     try:
         text = unicodedata.normalize("NFC", raw.decode("utf-8"))
     except UnicodeDecodeError:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
+from fnmatch import fnmatchcase, translate
+from functools import lru_cache
 
 from fxsftp.domain.model import Kind, LockKind, Standing, User
 
@@ -116,5 +118,11 @@ def route(user: User, name: str) -> tuple[str, str] | None:
     return (user.default_recipient, "") if user.default_recipient else None
 
 
-def _matches(name: str, patterns: Iterable[str]) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return bool(_any_of(patterns).match(name))
+
+
+@lru_cache
+def _any_of(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    """All of them as one expression: every path that a client names is held against a dozen."""
+    return re.compile("|".join(map(translate, patterns)) or r"(?!)")

@@ -15,6 +15,7 @@ from fxsftp.errors import NoRecipient, NotAFolder, RecipientUnknown
 from fxsftp.exchange.bodies import Bodies
 from fxsftp.exchange.drafts import Draft
 from fxsftp.exchange.holdings import Holdings
+from fxsftp.store.registry.drops import Joining
 from fxsftp.workers import name_of
 
 FOLDER_MODE = 0o755
@@ -137,7 +138,7 @@ class Drops:
             return
         self.joined(shipment, now, waits=shipment.is_composing or rows.waits(drop_id))
 
-    def joined(self, drop: Shipment, now: float, *, waits: bool) -> None:
+    def joined(self, drop: Shipment | Joining, now: float, *, waits: bool) -> None:
         """The same for one that has files, where it is known whether one of them `waits`."""
         state = drop.state
         if state is not ShipmentState.DROPPING:

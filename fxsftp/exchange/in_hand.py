@@ -11,21 +11,21 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from typing import Protocol
 
 from fxsftp import seal
 from fxsftp.domain.lifecycle import FileState, ShipmentState
-from fxsftp.domain.model import File, Shipment, User, Wishes
+from fxsftp.domain.model import File, User, Wishes
 from fxsftp.errors import FxError, NoSuchPlace
 from fxsftp.exchange.bodies import Bodies
 from fxsftp.exchange.drafts import FILE_MODE, MODE_MASK, NO_ROW, Draft
 from fxsftp.exchange.drops import Drops
 from fxsftp.exchange.holdings import Holdings
+from fxsftp.store.registry.drops import Closed, Joining
 
 MOMENT = 1.0  # seconds after which what is still open gets its row
 UNSEEN = 5.0  # seconds in which every process has said its `beat`, and so written down what it had in hand
-REMEMBERED = 1024  # drops whose files were counted
+REMEMBERED = 1024  # drops whose files were counted, and recipients who were looked for
 
 Place = tuple[int, str, str]  # owner, recipient, path
 
@@ -58,25 +58,35 @@ class InHand:
         self._draft_of = draft_of
         self._add_row = add_row
         self._drafts: dict[Place, Draft] = {}
+        self._addressed: dict[tuple[int, str], float] = {}  # when it was last looked whether they may be
         self._counts: OrderedDict[str, tuple[int, int]] = OrderedDict()  # by drop: its revision, and its files then
 
     # ---- OPEN
 
-    def open(self, user: User, who: str, path: str, wishes: Wishes, session: str, now: float) -> Draft | None:
-        """A draft without a row, where a new file joins a drop that is being filled; None where that is not so."""
+    def open(
+        self, user: User, who: str, path: str, wishes: Wishes, session: str, now: float, *, at_once: bool = False
+    ) -> Draft | None:
+        """A draft without a row, where a new file joins a drop that is being filled; None where that is not so.
+
+        `at_once` is for a loop: None, or Unavailable, also where that is not to be seen without waiting.
+        """
         size = wishes.size or 0
         if "/" not in path or not who or size > seal.CHUNK or self._policy.is_litter(path):
             return None
-        found = self._rows.joined_at(user.id, who, path)
-        if found is None or not self._is_being_filled(found[0], now):
+        if at_once and not self._was_addressed(user, who, now):
             return None
-        self._drops.recipient(user, who)
-        used, quota = self._drops.usage(user)
-        if used + size > quota:
+        drop = self._rows.joined_at(user.id, who, path, at_once=at_once)
+        if drop is None or not self._is_being_filled(drop, now):
+            return None
+        if not self._was_addressed(user, who, now):
+            self._drops.recipient(user, who)
+            self._note_addressed(user, who, now)
+        quota = user.quota or self._policy.quota
+        if drop.used + size > quota:
             return None
         writer = self._holdings.workers.signed(session)
         file = File(
-            NO_ROW, found[0].id, user.id, who, path, FileState.DRAFT, shown=True, announced=wishes.size, size=0,
+            NO_ROW, drop.id, user.id, who, path, FileState.DRAFT, shown=True, announced=wishes.size, size=0,
             mtime=now if wishes.mtime is None else wishes.mtime,
             mode=(FILE_MODE if wishes.mode is None else wishes.mode) & MODE_MASK,
             sha256=None, writer=writer, progress=now, connected=writer, blob=None, start=0, body=0, in_row=False,
@@ -86,11 +96,22 @@ class InHand:
         def add_row(draft: Draft) -> File:
             return self._write_down(user, draft)
 
-        draft = self._draft_of(file, seal.new_file_key(), allowance=quota - used, quota=quota, now=now, add_row=add_row)
+        draft = self._draft_of(
+            file, seal.new_file_key(), allowance=quota - drop.used, quota=quota, now=now, add_row=add_row
+        )
         is_alone = self._drafts.setdefault(_place(file), draft) is draft
         return draft if is_alone else None
 
-    def _is_being_filled(self, drop: Shipment, now: float) -> bool:
+    def _was_addressed(self, user: User, who: str, now: float) -> bool:
+        """Whether this user could send there a moment ago.  What leaves is looked at again."""
+        return 0 <= now - self._addressed.get((user.id, who), -MOMENT) < MOMENT
+
+    def _note_addressed(self, user: User, who: str, now: float) -> None:
+        while len(self._addressed) >= REMEMBERED:
+            self._addressed.pop(next(iter(self._addressed)), None)
+        self._addressed[user.id, who] = now
+
+    def _is_being_filled(self, drop: Joining, now: float) -> bool:
         quiet = min(self._policy.settle_loose, self._policy.settle_folder)
         is_open = drop.state in (ShipmentState.DROPPING, ShipmentState.SETTLING) and not drop.is_composing
         return is_open and now + UNSEEN <= drop.progress + quiet
@@ -126,30 +147,28 @@ class InHand:
     def close(self, draft: Draft, sealed: seal.Sealed, state: FileState, now: float) -> bool:
         """All of a small file in one transaction, the moment of truth; False when it has a row or needs one first."""
         place, drop_id, small = _place(draft.file), draft.file.shipment_id, sealed.small
+        waits = self._policy.is_partial(draft.file.path)
         with draft.turn:
             if draft.has_row or small is None:
                 return False
-            file = replace(
-                draft.file, state=state, size=sealed.size, announced=draft.announced, sha256=sealed.sha256,
-                mtime=draft.file.mtime if draft.mtime is None else draft.mtime, mode=draft.mode, progress=now,
-            )  # fmt: skip
+            mtime = draft.file.mtime if draft.mtime is None else draft.mtime
+            closed = Closed(state, draft.announced, sealed.size, sealed.sha256, mtime, draft.mode)
             with self._registry.atomic():
-                found = self._rows.joined_at(*place)
-                if found is None or found[0].id != drop_id or not self._is_being_filled(found[0], now):
+                drop = self._rows.joined_at(*place)
+                if drop is None or drop.id != drop_id or not self._is_being_filled(drop, now):
                     return False  # it left or was held meanwhile, or somebody put something else there
-                drop, waits = found
                 count = self._count(drop)
                 if count >= self._policy.max_files:
                     return False
                 key = seal.wrap_under(self._bodies.drop_key(drop_id), draft.fresh_key)
-                self._rows.add_small(file, key, small, waits=self._policy.is_partial(file.path))
-                self._drops.joined(drop, now, waits=waits or self._policy.is_partial(file.path))
+                self._rows.add_small(draft.file, closed, key, small, now, waits=waits)
+                self._drops.joined(drop, now, waits=waits or drop.is_waiting)
             draft.forgo_row()
         self._drafts.pop(place, None)
         self._counts[drop_id] = drop.revision + 1, count + 1
         return True
 
-    def _count(self, drop: Shipment) -> int:
+    def _count(self, drop: Joining) -> int:
         """How many files it has.  Whoever adds one moves its revision on."""
         revision, count = self._counts.get(drop.id, (0, 0))
         if revision != drop.revision:

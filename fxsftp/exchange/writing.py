@@ -28,6 +28,7 @@ from fxsftp.errors import (
     NotYours,
     OverQuota,
     TooManyFiles,
+    Unavailable,
 )
 from fxsftp.exchange.bodies import Bodies
 from fxsftp.exchange.drafts import FILE_MODE, MODE_MASK, Draft, Litter, is_untouched, rows_of
@@ -124,6 +125,19 @@ class Writing:
             raise
         self._drops.writers[file.id] = draft
         return draft
+
+    def open_at_once(self, user: User, place: Place, wishes: Wishes, session: str, now: float) -> Draft | None:
+        """The same in a loop, of a file that may be made or put again; None where `open_draft` has to be asked.
+
+        It is so for the many small files that a folder is filled with.  Raises BadName.
+        """
+        if not place.who or not place.path:
+            return None
+        places.may_be_written(place.path)
+        try:
+            return self.in_hand.open(user, place.who, place.path, wishes, session, now, at_once=True)
+        except Unavailable:
+            return None
 
     def draft_of(
         self,

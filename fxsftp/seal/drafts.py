@@ -139,17 +139,23 @@ class Draft:
 
     def _extend(self, part: memoryview) -> None:
         at, length = 0, len(part)
+        if not self._page and length < CHUNK:  # most files are small, and come in one WRITE
+            self._page, self._have = memoryview(bytearray(part)), length
+            return
         while at < length:
-            if self._have == CHUNK or self._begun == len(self._page):
+            if self._have == CHUNK or self._begun + self._have == len(self._page):
                 self._make_room()
-            count = min(CHUNK - self._have, length - at)
             to = self._begun + self._have
+            count = min(CHUNK - self._have, len(self._page) - to, length - at)
             self._page[to : to + count] = part[at : at + count]
             self._have += count
             at += count
 
     def _make_room(self) -> None:
         """Flush a full tail, since a later byte is here, and begin the next one behind it."""
+        if 0 < self._have < CHUNK:
+            self._load(bytes(self._tail))  # a small page becomes a whole one
+            return
         if self._have:
             self._growing().append(self._tail)
             self._next, self._begun, self._have = self._next + 1, self._begun + CHUNK, 0
@@ -160,7 +166,7 @@ class Draft:
         if self._hash is None:
             self._page = self._page or memoryview(bytearray(CHUNK))  # over and over
         elif not self._page:
-            self._page = memoryview(bytearray(CHUNK))  # most files are small
+            self._page = memoryview(bytearray(CHUNK))
         else:
             self._hash.take(self._page)  # here alone: each byte passes the frontier once, in order
             self._page = new_page()

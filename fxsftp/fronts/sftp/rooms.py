@@ -204,8 +204,13 @@ class Rooms:
         place = self._outbox(path)
         if path.endswith(b"/"):  # scp and sftp ask so for a folder that is not there: no name for what they put
             raise IsAFolder(str(place))
+        writing, now = self._exchange.writing, self._desk.now()
+        if how & Open.CREATE and not how & Open.EXCLUSIVE:
+            small = writing.open_at_once(self.user, place, wishes, self.session, now)
+            if small:
+                return DraftHandle(self._desk, small)
         draft = await self._desk.ask(
-            self._exchange.writing.open_draft,
+            writing.open_draft,
             self.user,
             place,
             truncate=bool(how & Open.TRUNCATE),
@@ -214,7 +219,7 @@ class Rooms:
             appends=bool(how & Open.APPEND),
             wishes=wishes,
             session=self.session,
-            now=self._desk.now(),
+            now=now,
         )
         return DraftHandle(self._desk, draft)
 

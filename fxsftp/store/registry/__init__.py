@@ -6,8 +6,7 @@ take as well.  Rows go in and values of `domain` come out; no rule is applied on
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from fxsftp.store.migrations import bring_up
@@ -48,11 +47,9 @@ class Registry:
         self.record = Record(self._engine)
         self.usages = Usages(self._engine)
 
-    @contextmanager
-    def atomic(self, *, durable: bool = True) -> Iterator[None]:
+    def atomic(self, *, durable: bool = True) -> AbstractContextManager[None]:
         """One transaction.  When `durable`, it returns only after the rows are safe from a power cut."""
-        with self._engine.atomic(durable=durable):
-            yield
+        return self._engine.atomic(durable=durable)
 
     def close(self) -> None:
         """Let go of the file."""

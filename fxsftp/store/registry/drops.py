@@ -6,7 +6,7 @@ import math
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fxsftp.domain.lifecycle import FileState, ShipmentState
 from fxsftp.domain.model import File, LockKind, Shipment
@@ -22,6 +22,19 @@ _FILE = (
 _NOT_HIDDEN = (
     "NOT EXISTS (SELECT 1 FROM hidden WHERE delivery_id = ? AND name = (SELECT CASE folder WHEN '' THEN path"
     " ELSE SUBSTR(path, LENGTH(folder) + 2) END FROM shipments WHERE shipments.id = files.shipment_id))"
+)
+
+
+_JOINED_AT = (
+    "SELECT id, state, revision, progress, composing,"
+    " EXISTS (SELECT 1 FROM files WHERE shipment_id = shipments.id AND waits = 1),"
+    " (SELECT used FROM users WHERE id = :sender)"
+    " FROM shipments WHERE sender_id = :sender AND who = :who AND folder = :folder"
+    " AND state IN ('dropping', 'settling', 'held')"
+    " AND EXISTS (SELECT 1 FROM folders WHERE owner_id = :sender AND who = :who AND path = :parent)"
+    " AND NOT EXISTS (SELECT 1 FROM folders WHERE owner_id = :sender AND who = :who AND path = :path)"
+    " AND NOT EXISTS (SELECT 1 FROM files WHERE owner_id = :sender AND who = :who AND path = :path AND shown = 1)"
+    " ORDER BY made DESC LIMIT 1"
 )
 
 
@@ -54,6 +67,29 @@ class SegmentRow:
     start_chunk: int
     sealed: bool
     durable: int = 0  # bytes known to be synced
+
+
+class Joining(NamedTuple):
+    """A drop that a new file would join, and what must be known before.  A tuple, since each small file asks twice."""
+
+    id: str
+    state: ShipmentState
+    revision: int
+    progress: float
+    is_composing: bool
+    is_waiting: bool  # for a file of it
+    used: int  # bytes, by its sender
+
+
+class Closed(NamedTuple):
+    """What the CLOSE of a new file says of it."""
+
+    state: FileState
+    announced: int | None
+    size: int
+    sha256: str | None
+    mtime: float
+    mode: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,23 +145,14 @@ class Drops:
         )
         return shipment_of(row) if row else None
 
-    def joined_at(self, sender_id: int, who: str, path: str) -> tuple[Shipment, bool] | None:
-        """The drop that a new file at this path of a folder would join, and whether a file of it `waits`.
+    def joined_at(self, sender_id: int, who: str, path: str, *, at_once: bool = False) -> Joining | None:
+        """The drop that a new file at this path of a folder would join.
 
-        None unless the folders that it lies in are there, and nothing stands in its way.
+        None unless the folders that it lies in are there, and nothing stands in its way.  `at_once` is for a loop, and
+        raises Unavailable where it would have to wait.
         """
-        folder, parent = path.partition("/")[0], path.rpartition("/")[0]
-        row = self._db.row(
-            "SELECT *, EXISTS (SELECT 1 FROM files WHERE shipment_id = shipments.id AND waits = 1) AS is_waiting"
-            " FROM shipments WHERE sender_id = ? AND who = ? AND folder = ?"
-            " AND state IN ('dropping', 'settling', 'held')"
-            " AND EXISTS (SELECT 1 FROM folders WHERE owner_id = ? AND who = ? AND path = ?)"
-            " AND NOT EXISTS (SELECT 1 FROM folders WHERE owner_id = ? AND who = ? AND path = ?)"
-            " AND NOT EXISTS (SELECT 1 FROM files WHERE owner_id = ? AND who = ? AND path = ? AND shown = 1)"
-            " ORDER BY made DESC LIMIT 1",
-            (sender_id, who, folder, sender_id, who, parent, sender_id, who, path, sender_id, who, path),
-        )
-        return (shipment_of(row), bool(row["is_waiting"])) if row else None
+        look = self._db.glance if at_once else self._db.row
+        return _joining(look(_JOINED_AT, _in_folder(sender_id, who, path)))
 
     def in_states(self, *states: ShipmentState) -> list[Shipment]:
         """Oldest first."""
@@ -212,7 +239,9 @@ class Drops:
             )
         )
 
-    def step(self, shipment: Shipment, state: ShipmentState, now: float, cause: str = "", reason: str = "") -> bool:
+    def step(
+        self, shipment: Shipment | Joining, state: ShipmentState, now: float, cause: str = "", reason: str = ""
+    ) -> bool:
         """Compare and set: to `state` if nobody changed the shipment since it was read."""
         is_done = bool(
             self._db.value(
@@ -283,15 +312,15 @@ class Drops:
             )
         )
 
-    def add_small(self, file: File, key: bytes, small: bytes, *, waits: bool) -> None:
-        """The row of a new file whose body rides in it."""
+    def add_small(self, file: File, closed: Closed, key: bytes, small: bytes, now: float, *, waits: bool) -> None:
+        """The row of a new file whose body rides in it: where `file` says, and as it was `closed`."""
         self._db.execute(
-            "INSERT INTO files (shipment_id, owner_id, who, path, state, announced, size, mtime, mode, sha256,"
+            "INSERT INTO files (shipment_id, owner_id, who, path, state, announced, size, sha256, mtime, mode,"
             " connected, made, progress, waits, key, small, body)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                file.shipment_id, file.owner_id, file.who, file.path, file.state, file.announced, file.size, file.mtime,
-                file.mode, file.sha256, file.connected, file.progress, file.progress, waits, key, small, len(small),
+                file.shipment_id, file.owner_id, file.who, file.path, *closed, file.connected, now, now, waits,
+                key, small, len(small),
             ),
         )  # fmt: skip
 
@@ -653,6 +682,18 @@ def _file(row: sqlite3.Row) -> File:
         in_row=bool(row["in_row"]),
         beat=row["beat"],
     )
+
+
+def _in_folder(sender_id: int, who: str, path: str) -> dict[str, str | int]:
+    folder, parent = path.partition("/")[0], path.rpartition("/")[0]
+    return {"sender": sender_id, "who": who, "folder": folder, "parent": parent, "path": path}
+
+
+def _joining(row: Sequence[Any] | None) -> Joining | None:
+    if row is None:
+        return None
+    drop_id, state, revision, progress, is_composing, is_waiting, used = row
+    return Joining(drop_id, ShipmentState(state), revision, progress, bool(is_composing), bool(is_waiting), used)
 
 
 def _signed_by(worker: str) -> tuple[str, str]:

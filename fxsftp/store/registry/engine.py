@@ -32,7 +32,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,7 @@ class Engine:
         self._wants_sync = False
         self._copied = 0  # rows changed when the log was copied
         self._readers: deque[sqlite3.Connection] = deque()
+        self._translating = _Translating(self)
         self._glancing: deque[sqlite3.Connection] = deque()
         _create_private(path)
         with self._translated():
@@ -107,17 +108,21 @@ class Engine:
             with self._joined(durable):
                 yield
             return
-        with self._turn_taken(), self._translated():
-            self._begin(durable)
-            try:
-                yield
-                self._still_in_transaction()
-                self._writer.execute("COMMIT")  # the moment of truth; for the durable, together with the sync below
-            except BaseException:
-                if self._writer.in_transaction:  # a full disk has undone it already
-                    self._writer.execute("ROLLBACK")
-                raise
-            wants_sync, is_long = self._wants_sync, self._is_log_long()
+        self._take_turn()
+        try:
+            with self._translating:
+                self._begin(durable)
+                try:
+                    yield
+                    self._still_in_transaction()
+                    self._writer.execute("COMMIT")  # the moment of truth; for the durable, together with the sync below
+                except BaseException:
+                    if self._writer.in_transaction:  # a full disk has undone it already
+                        self._writer.execute("ROLLBACK")
+                    raise
+                wants_sync, is_long = self._wants_sync, self._is_log_long()
+        finally:
+            self._give_turn()
         # Also where nothing was written: what this caller read, and now relies on, may be another's unsynced commit.
         if wants_sync:
             self._group.wait()
@@ -162,16 +167,14 @@ class Engine:
         with self._connection() as connection, suppress(sqlite3.DatabaseError):  # what was committed is; the next tries
             connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
 
-    @contextmanager
-    def _turn_taken(self) -> Iterator[None]:
+    def _take_turn(self) -> None:
         if not self._turn.acquire(timeout=self._busy):
             raise errors.Unavailable(f"the {self.name} is busy")
         self._owner = threading.get_ident()
-        try:
-            yield
-        finally:
-            self._owner = None
-            self._turn.release()
+
+    def _give_turn(self) -> None:
+        self._owner = None
+        self._turn.release()
 
     def execute(self, sql: str, parameters: Parameters = ()) -> sqlite3.Cursor:
         """Run one statement that writes; outside atomic() it is a transaction of its own."""
@@ -187,15 +190,11 @@ class Engine:
         """Run one statement that writes, and answer how many rows it changed."""
         return self.execute(sql, parameters).rowcount
 
-    @contextmanager
-    def _within_atomic(self) -> Iterator[None]:
+    def _within_atomic(self) -> AbstractContextManager[None]:
         if self._is_inside():
             self._still_in_transaction()
-            with self._translated():
-                yield
-        else:
-            with self.atomic():
-                yield
+            return self._translating
+        return self.atomic()
 
     # ---- reading -------------------------------------------------------------------------------
 
@@ -233,22 +232,17 @@ class Engine:
         finally:
             self._glancing.append(glancing)
 
-    @contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
-        if self._is_inside():
-            self._still_in_transaction()
-            yield self._writer
-            return
+    def _connection(self) -> _Connection:
+        return _Connection(self)
+
+    def _free_reader(self) -> sqlite3.Connection:
         try:
-            reader = self._readers.pop()
+            return self._readers.pop()
         except IndexError:  # as many as ever read at one time, which the desk's threads bound
             with self._translated():
                 reader = self._connect()
                 reader.execute("PRAGMA query_only = ON")
-        try:
-            yield reader
-        finally:
-            self._readers.append(reader)
+                return reader
 
     # ---- maintenance ---------------------------------------------------------------------------
 
@@ -265,8 +259,12 @@ class Engine:
 
     def _checkpoint(self) -> bool:
         """Whether it was done.  While another process is at its own, SQLite says busy at once and waits for nobody."""
-        with self._turn_taken(), self._translated():
-            is_busy, _, _ = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        self._take_turn()
+        try:
+            with self._translated():
+                is_busy, _, _ = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        finally:
+            self._give_turn()
         return not is_busy
 
     # ---- below ---------------------------------------------------------------------------------
@@ -291,20 +289,9 @@ class Engine:
         connection.execute("PRAGMA trusted_schema = OFF")
         return connection
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _translated(self) -> _Translating:
         """SQLite's troubles in our words.  IntegrityError passes: what it means, only the caller knows."""
-        try:
-            yield
-        except sqlite3.DatabaseError as failure:
-            kind = getattr(failure, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF  # extended codes carry theirs above
-            if kind == sqlite3.SQLITE_FULL:
-                raise errors.StoreFull from failure
-            if kind == sqlite3.SQLITE_READONLY and not self._is_inside():
-                raise  # a statement that writes, among the reads
-            if kind in _TROUBLE:
-                raise errors.Unavailable(f"the {self.name} {_TROUBLE[kind]}") from failure
-            raise
+        return self._translating
 
 
 _TROUBLE = {
@@ -316,6 +303,49 @@ _TROUBLE = {
     sqlite3.SQLITE_CORRUPT: "is damaged",
     sqlite3.SQLITE_NOTADB: "is damaged",
 }
+
+
+# Classes and not generators: each small file passes some twenty of these.
+class _Translating:
+    __slots__ = ("_engine",)
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, failure: BaseException | None, _trace: object) -> None:
+        if not isinstance(failure, sqlite3.DatabaseError):
+            return
+        kind = getattr(failure, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF  # extended codes carry theirs above
+        if kind == sqlite3.SQLITE_FULL:
+            raise errors.StoreFull from failure
+        if kind == sqlite3.SQLITE_READONLY and not self._engine._is_inside():
+            return  # a statement that writes, among the reads
+        if kind in _TROUBLE:
+            raise errors.Unavailable(f"the {self._engine.name} {_TROUBLE[kind]}") from failure
+
+
+class _Connection:
+    """The writer within a transaction of this thread, and else a reader, which goes back when it is done."""
+
+    __slots__ = ("_engine", "_reader")
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._reader: sqlite3.Connection | None = None
+
+    def __enter__(self) -> sqlite3.Connection:
+        if self._engine._is_inside():
+            self._engine._still_in_transaction()
+            return self._engine._writer
+        self._reader = self._engine._free_reader()
+        return self._reader
+
+    def __exit__(self, *_: object) -> None:
+        if self._reader:
+            self._engine._readers.append(self._reader)
 
 
 class _Turn:
