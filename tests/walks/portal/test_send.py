@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import expect
@@ -34,6 +35,30 @@ def picks(somebody: Person, folder: Path, files: dict[str, bytes]) -> None:
     somebody.page.get_by_label(somebody.say("Files"), exact=True).set_input_files(paths)
 
 
+def drags(somebody: Person, *paths: Path) -> None:
+    """As a hand does it, from a window beside the browser: Chromium itself is told of the drag."""
+    area = somebody.page.locator("[data-sending-drop]")
+    area.scroll_into_view_if_needed()
+    box = area.bounding_box()
+    assert box
+    devtools = somebody.context.new_cdp_session(somebody.page)
+    data: dict[str, Any] = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        at = {"x": box["x"] + 5, "y": box["y"] + 5}
+        devtools.send("Input.dispatchDragEvent", {"type": kind, **at, "data": data})
+
+
+def drops(somebody: Person, name: str, text: str) -> None:
+    """As another program's page does it: with a file that lies in no folder."""
+    page = somebody.page
+    files = page.evaluate_handle(
+        "([name, text]) => { const all = new DataTransfer(); all.items.add(new File([text], name)); return all; }",
+        [name, text],
+    )
+    for kind in ("dragenter", "dragover", "drop"):
+        page.locator("[data-sending-drop]").dispatch_event(kind, {"dataTransfer": files})
+
+
 def sends(somebody: Person, *, scripts: bool) -> str:
     """*Send package*, once all are there; the number of the package."""
     if scripts:
@@ -62,18 +87,24 @@ def test_files_that_are_picked_arrive_as_they_are_by_sftp(
 
 
 @pytest.mark.parametrize(("language", "scripts"), EITHER)
-def test_files_can_be_dropped_in_parts_and_taken_away_again(
+def test_files_come_in_parts_by_hand_or_picker_and_can_be_taken_away_again(
     town: Town, language: str, scripts: bool, tmp_path: Path
 ) -> None:
-    """What is put together lies under Sent until it is sent; a page that is loaded again knows what is there."""
+    """Dropped on the page, from a folder and from another program, or picked where there are no scripts.
+
+    What is put together lies under Sent until it is sent; a page that is loaded again knows what is there.
+    """
     with town.user("ann", language, scripts=scripts) as ann, town.user("ola", kind=Kind.MEMBER) as ola:
         ann.logs_in()
         begins(ann, ola.email)
         draft = ann.page.url
-        picks(ann, tmp_path, {"report.csv": b"1", "wrong.csv": b"2"})
         if scripts:
+            drags(ann, write(tmp_path, "report.csv", b"1"))
+            drops(ann, "wrong.csv", "2")
+            expect(ann.page.locator('[data-sending-list] [data-state="sent"]')).to_have_count(2, timeout=SOON)
             ann.sees("All files are here. You can send the package now.")
         else:
+            picks(ann, tmp_path, {"report.csv": b"1", "wrong.csv": b"2"})
             ann.clicks("Add these files, and more later")
             ann.is_at("/send/")
         ann.page.get_by_role("link", name=ann.say("Sent"), exact=True).click()
@@ -85,6 +116,7 @@ def test_files_can_be_dropped_in_parts_and_taken_away_again(
         expect(wrong).to_have_count(0)
         shipment = sends(ann, scripts=scripts)
         assert set(town.guest(ola).ls(f"inbox/{shipment}")) == {"SHA256SUMS", "SHIPMENT.txt", "report.csv"}
+        assert town.guest(ola).get(f"inbox/{shipment}/report.csv") == b"1"
 
 
 @pytest.mark.parametrize(("language", "scripts"), EITHER)
