@@ -391,5 +391,5 @@ def until(claim: Callable[[], object]) -> bool:
     while not claim():
         if time.monotonic() > end:
             return False
-        os.sched_yield()
+        time.sleep(0.005)
     return True

@@ -216,7 +216,7 @@ async def until(claim: Callable[[], object]) -> None:
         end = time.monotonic() + PATIENCE
         while not claim():
             assert time.monotonic() < end, "it never came true"
-            os.sched_yield()
+            time.sleep(0.005)
 
     await asyncio.to_thread(watch)
 

@@ -320,5 +320,5 @@ def until(claim: Callable[[], object], seconds: float = 10) -> bool:
     while not claim():
         if time.monotonic() > end:
             return False
-        os.sched_yield()
+        time.sleep(0.005)
     return True

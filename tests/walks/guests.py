@@ -220,7 +220,7 @@ def until(claim: Callable[[], object], seconds: float = DEADLINE) -> None:
     end = time.monotonic() + seconds
     while not claim():
         assert time.monotonic() < end, "it did not come about in time"
-        time.sleep(0.01)
+        time.sleep(0.04)  # to look takes longer than it seems: an exchange is opened for it, or a spool of mails read
 
 
 def shipments_in(text: str) -> list[str]:
