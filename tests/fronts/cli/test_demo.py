@@ -47,7 +47,7 @@ def test_the_demo_shows_one_file_from_drop_to_receipt_and_leaves_nothing(tmp_pat
     assert list(tmp.iterdir()) == []
 
 
-@pytest.mark.parametrize(("name", "size"), [("data 1 [æøå] 'x\".csv", 131072), ("-rf", 1), ("empty.txt", 0)])
+@pytest.mark.parametrize(("name", "size"), [("data 1 [æøå] 'x\".csv", 131072), ("-rf", 0)])
 def test_a_file_of_ones_own_is_sent_whatever_it_is_called(tmp_path: Path, name: str, size: int) -> None:
     tmp = tmp_path / "tmp"
     tmp.mkdir()

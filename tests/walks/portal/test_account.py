@@ -23,6 +23,7 @@ def opens_account(somebody: Person) -> None:
     somebody.is_at("/account")
 
 
+@pytest.mark.parametrize(("language", "scripts"), EITHER)
 def test_a_user_looks_after_the_account(town: Town, language: str, scripts: bool, tmp_path: Path) -> None:
     """Password, second factor, phone, keys, language, and out everywhere; then by SFTP with password and digits."""
     with town.user("ann", language, scripts=scripts) as ann:

@@ -8,7 +8,7 @@ import pytest
 
 from fxsftp.domain.model import Kind
 from tests.walks.guests import until
-from tests.walks.portal.people import Person, Town
+from tests.walks.portal.people import EITHER, Person, Town
 from tests.walks.portal.test_receive import sent_to
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("portal-walks")]
@@ -21,6 +21,7 @@ def looks_at(somebody: Person, shipment: str) -> None:
     somebody.is_at(f"/sent/{shipment}")
 
 
+@pytest.mark.parametrize(("language", "scripts"), EITHER)
 def test_a_sender_follows_a_package_and_takes_it_back(town: Town, language: str, scripts: bool) -> None:
     """Mail sent, code sent, not opened; the same code to another number; longer; a receipt; opened; recalled."""
     with (
