@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import json
 import logging
-import os
 import textwrap
 import threading
 import time
