@@ -46,7 +46,9 @@ class Row {
     this.size = size;
     /** @type {State} */
     this.state = "queued";
-    this.done = 0;
+    this.done = 0; // bytes that are shown as gone, which lines and proxies may still hold
+    this.sure = 0; // bytes that the server has said it has
+    this.isBroken = false; // it waits for the next try
     /** @type {File | null} */
     this.file = null;
     /** @type {string | null} */
@@ -74,12 +76,22 @@ class Row {
 
   /** @param {number} done */
   reached(done) {
+    this.isBroken = false;
     this.done = done;
     this.progress.value = this.size ? done : Number(this.state === "sent");
   }
 
+  /** The bar shows nothing that may be lost: how far it has come, the server is asked then. @param {string} text */
+  breaks(text) {
+    this.isBroken = true;
+    this.done = this.sure;
+    this.progress.removeAttribute("value");
+    this.said.textContent = text;
+  }
+
   /** @param {State} state @param {string} text */
   becomes(state, text) {
+    this.isBroken = false;
     this.state = this.element.dataset.state = state;
     this.said.textContent = text;
     this.retry.hidden = state !== "failed";
@@ -131,7 +143,7 @@ class Sending {
     this.listenForDrops();
     this.form.addEventListener("submit", (event) => this.handOver(event));
     window.addEventListener("pageshow", () => this.look());
-    window.addEventListener("online", () => this.rows.filter((row) => row.isCut).forEach((row) => this.again(row)));
+    window.addEventListener("online", () => this.goOn());
     window.addEventListener("beforeunload", (event) => {
       if (this.rows.some((row) => row.state === "queued" || row.state === "sending")) event.preventDefault();
     });
@@ -224,9 +236,15 @@ class Sending {
       storeFingerprintForResuming: row.fingerprint !== null,
       removeFingerprintOnSuccess: true,
       onShouldRetry: (error) => {
-        row.said.textContent = this.say("broken");
+        const isCreation = /** @type {any} */ (error).originalRequest?.getMethod() === "POST";
+        if (row.state !== "sending" || !mayPass(statusOf(error), isCreation)) return false;
+        row.breaks(this.say("broken"));
+        this.look();
         if (!statusOf(error)) this.lookAtFile(row);
-        return mayPass(statusOf(error));
+        return true;
+      },
+      onBeforeRequest: (request) => {
+        if (request.getMethod() === "PATCH") row.sure = Number(request.getHeader("Upload-Offset"));
       },
       onUploadUrlAvailable: () => {
         row.url = upload.url;
@@ -272,6 +290,15 @@ class Sending {
       this.status.textContent = row.said.textContent;
       this.next();
     }
+  }
+
+  /** The line is back: nobody waits for the next try. */
+  goOn() {
+    for (const row of this.rows.filter((each) => each.isBroken)) {
+      row.upload?.abort(false);
+      row.upload?.start();
+    }
+    for (const row of this.rows.filter((each) => each.isCut)) this.again(row);
   }
 
   /** @param {Row} row */
@@ -385,7 +412,13 @@ async function filesIn(entry) {
 /** @param {any} error */
 const statusOf = (error) => error.originalResponse?.getStatus() ?? 0;
 
-/** Whether what stopped an upload may be over at the next try. @param {number} status */
-const mayPass = (status) => status === 0 || status === 409 || status === 423 || status === 429 || (status >= 500 && status !== 507);
+/**
+ * Whether what stopped an upload may be over at the next try.  409 is a wrong offset, which is asked for then: browsers
+ * send a call whose line broke once more by themselves; or another call that still holds the file.
+ * @param {number} status
+ * @param {boolean} isCreation  where 409 is a name that can't be
+ */
+const mayPass = (status, isCreation) =>
+  status === 0 || (status === 409 && !isCreation) || status === 423 || status === 429 || (status >= 500 && status !== 507);
 
 for (const each of document.querySelectorAll("form[data-sending]")) new Sending(/** @type {HTMLFormElement} */ (each)).start();

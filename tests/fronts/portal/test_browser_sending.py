@@ -117,6 +117,26 @@ def test_a_broken_line_is_mended_and_nothing_is_sent_twice(
     assert max(offsets) > 2 * MIB
 
 
+def test_while_a_line_is_broken_nothing_is_shown_as_sent_that_may_be_lost(
+    stage: Stage, context: BrowserContext, files: dict[str, Path]
+) -> None:
+    """What the server has is counted; the bar is empty until it is asked again, which is as soon as a line is back."""
+    stage.upload_cuts = [4 * MIB, 0, 0, 0, 0, 0, 0, 0]
+    shown = compose(stage, context)
+    large = files["blåbær-日本 \U0001f4ca.bin"]
+    pick(shown, large)
+    bar = row(shown, large.name).get_by_role("progressbar")
+    expect(row(shown, large.name)).to_contain_text("broken")
+    expect(bar).not_to_have_attribute("value", re.compile(""))
+    expect(shown.get_by_role("status")).to_contain_text(re.compile(r"overall: .* 60\s%"))  # 4 of 6 MiB, and no more
+    stage.upload_cuts = []
+    shown.evaluate("window.dispatchEvent(new Event('online'))")
+    becomes(shown, large.name, "sent")
+    expect(bar).to_have_attribute("value", str(large.stat().st_size))
+    all_sent(shown)
+    assert arrived(stage) == {large.name: large.read_bytes()}
+
+
 @pytest.mark.parametrize("keeps", [True, False], ids=["this browser", "another browser"])
 def test_after_a_reload_the_same_file_goes_on_where_it_was(
     stage: Stage, context: BrowserContext, files: dict[str, Path], keeps: bool
@@ -233,7 +253,7 @@ def test_what_the_server_refuses_is_said_in_its_words_and_can_be_tried_again(
     row(shown, "blåbær").get_by_role("button", name="Remove").click()
     row(shown, "a.csv").get_by_role("button", name="Again").click()
     all_sent(shown)
-    for status, word in ((401, "signed-out"), (507, "no-room"), (410, "gone")):
+    for status, word in ((401, "signed-out"), (507, "no-room"), (410, "gone"), (409, "refused")):
         stage.refusal = (status, "")
         pick(shown, files[f"del {status % 7}.csv"])
         expect(row(shown, f"del {status % 7}.csv")).to_contain_text(word)
