@@ -33,7 +33,8 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
     def hold(handle: FolderHandle) -> None:
         coming = handle._coming
-        seen.append(len(handle._page) + (len(coming.result()[0]) if coming and coming.done() else 0))
+        is_here = coming and coming.done() and not coming.exception()
+        seen.append(len(handle._page) + (len(coming.result()[0]) if coming and is_here else 0))
 
     async def turn_page(handle: FolderHandle) -> None:
         hold(handle)
