@@ -4,7 +4,7 @@ House rules.  What only touches memory and the page cache (READ, WRITE, listings
 the loop, as it arrives; everything else is asked at the desk, and what follows it waits.  While anything is
 waited for, the channel is not read, so that SSH's window, and in the end TCP's, stops the client: a session costs
 a few MiB however hard it is leaned on.  A WRITE goes into its draft piece by piece as it comes, and is never put
-together first.
+together first.  What a request means, `verbs` knows.
 
 Only a CLOSE packet closes a draft.  A session that ends, for whatever reason, loses what it has open.
 """
@@ -14,36 +14,28 @@ from __future__ import annotations
 import asyncio
 import logging
 import struct
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 import asyncssh
 
-from fxsftp.domain.model import Entry
 from fxsftp.errors import (
     AlreadyThere,
     BadHandle,
     BadPacket,
-    Conflict,
     Forbidden,
     FxError,
     Missing,
-    NoCopies,
-    NoLinks,
     NoSuchPlace,
     NotSupported,
 )
-from fxsftp.exchange.bodies import Content
 from fxsftp.fronts.desk import Desk
 from fxsftp.fronts.sftp import wire
-from fxsftp.fronts.sftp.hashes import ALGORITHM, hashes
 from fxsftp.fronts.sftp.rooms import Handle, Rooms
-from fxsftp.fronts.sftp.wire import DATA_MOST, HEAD, PACKET_MOST, READ_MOST, Kind, Reader, Status
+from fxsftp.fronts.sftp.verbs import EXTENSIONS, VERBS, Verbs
+from fxsftp.fronts.sftp.wire import DATA_MOST, HEAD, PACKET_MOST, Kind, Reader, Status
 
-HANDLES_MOST = 256  # open at once in a session; clients keep one or two, sshfs a few dozen
-NAMES_MOST = 32 << 10  # bytes of names in one answer to READDIR: some clients take no more than 34,000 (ssh2, Ganymed)
 HANDLE_BYTES = 256  # the longest handle the draft allows
 WRITE_LEAST = 21  # bytes after the length: kind, id, an empty handle, offset, no data
 TOGETHER = 256 << 10  # bytes; answers are gathered up to this, so that each fills whole SSH packets
@@ -57,17 +49,6 @@ SERVING, UNSENT, CHOKED, TURNED, OUTRUN = 1, 2, 4, 8, 16
 
 log = logging.getLogger("fxsftp.sftp")
 
-Answer = bytes | Coroutine[Any, Any, bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class Verb:
-    """One kind of request.  `serve` gives the answer, or a coroutine for it where the desk has to be asked."""
-
-    name: str
-    serve: Callable[[SftpSession, int, Reader], Answer]
-    does_write: bool
-
 
 class SftpSession(asyncssh.SSHServerSession[bytes]):
     """SFTP version 3 with one client, over one channel."""
@@ -79,8 +60,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         self._loop = asyncio.get_running_loop()
         self._chan: asyncssh.SSHServerChannel[bytes]
         self.heard = self._loop.time()
-        self._handles: dict[bytes, Handle] = {}
-        self._next_handle = 0
+        self._verbs = Verbs(rooms, desk)
         self._is_greeted = False
         self._has_written = False
 
@@ -152,7 +132,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
     @property
     def is_busy(self) -> bool:
         """Whether something is open or being served."""
-        return bool(self._handles or self._waits & SERVING) and not self._is_over
+        return not self._is_over and (self._verbs.has_open or self._waits & SERVING != 0)
 
     # ---- taking packets from the stream
 
@@ -222,7 +202,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         if surplus and not self._has_trailed:  # pkg/sftp before 1.13.6, so Debian 12's rclone: harmless
             self._has_trailed = True
             log.info("%s: bytes after the data of a WRITE, passed over", self._rooms.user.email)
-        self._target = self._handles.get(data[at + 13 : at + 13 + size], _NOTHING)
+        self._target = self._verbs.opened(data[at + 13 : at + 13 + size]) or _NOTHING
         self._fault = BadHandle() if self._target is _NOTHING else None
         self._number, self._offset, self._skip = number, offset, surplus
         self._count = self._left = count
@@ -284,11 +264,14 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
             if self._is_greeted is (kind == Kind.INIT):
                 raise BadPacket("INIT must come first, and once")
             self._has_written |= verb.does_write
-            answer = verb.serve(self, number, reader)
+            answer = verb.serve(self._verbs, number, reader)
+            self._is_greeted = True
         except Exception as error:  # noqa: BLE001  # told to the client or, if it is no FxError, to the log
             answer = self._refusal(number, name, error)
         if isinstance(answer, bytes):
             self._say(answer)
+        elif isinstance(answer, tuple):
+            self._say(*answer)
         else:
             self._wait(SERVING)
             self._serving = self._loop.create_task(self._await(number, name, answer))
@@ -316,174 +299,14 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
                 self._chan.write_stderr(text.encode() + b"\r\n")
         return wire.status(number, code, text)
 
-    # ---- the verbs, in the order of their numbers
-
-    def _init(self, number: int, _reader: Reader) -> Answer:
-        if number < wire.VERSION:
-            raise NotSupported(f"version {number} of SFTP, only {wire.VERSION}")
-        self._is_greeted = True
-        return wire.version((name.encode(), offer) for name, (offer, _) in OFFERS.items() if offer)
-
-    async def _open(self, number: int, reader: Reader) -> bytes:
-        path, how, wishes = reader.string(), reader.uint32(), reader.wishes()
-        self._check_handles()
-        return self._opened(number, await self._rooms.open(path, how, wishes))
-
-    async def _close(self, number: int, reader: Reader) -> bytes:
-        handle = self._handles.pop(reader.string(), None)
-        if not handle:
-            raise BadHandle
-        await handle.close()  # the moment of truth is in there: only when this has returned do we say OK
-        return wire.status(number, Status.OK)
-
-    def _read(self, number: int, reader: Reader) -> Answer:
-        handle, offset, count = self._handle(reader), reader.uint64(), reader.uint32()
-        data = handle.read(offset, min(count, READ_MOST))
-        if not data:
-            return wire.status(number, Status.EOF)
-        self._say(wire.data_head(number, len(data)))
-        return data
-
-    def _write(self, number: int, _reader: Reader) -> Answer:
-        """Come here only before INIT, and so never: see `_begin_write`."""
-        return wire.status(number, Status.FAILURE)
-
-    async def _stat(self, number: int, reader: Reader) -> bytes:
-        return _attrs(number, await self._rooms.stat(reader.string()))
-
-    def _fstat(self, number: int, reader: Reader) -> Answer:
-        return _attrs(number, self._handle(reader).entry())
-
-    async def _setstat(self, number: int, reader: Reader) -> bytes:
-        path, wishes = reader.string(), reader.wishes()
-        await self._rooms.set_attributes(path, wishes)
-        return wire.status(number, Status.OK)
-
-    async def _fsetstat(self, number: int, reader: Reader) -> bytes:
-        handle, wishes = self._handle(reader), reader.wishes()
-        await handle.change(wishes)
-        return wire.status(number, Status.OK)
-
-    async def _opendir(self, number: int, reader: Reader) -> bytes:
-        path = reader.string()
-        self._check_handles()
-        return self._opened(number, await self._rooms.open_folder(path))
-
-    def _readdir(self, number: int, reader: Reader) -> Answer:
-        handle = self._handle(reader)
-        return self._turn_page(number, handle) if handle.is_at_page_end else self._names(number, handle)
-
-    async def _turn_page(self, number: int, handle: Handle) -> bytes:
-        await handle.turn_page()
-        return self._names(number, handle)
-
-    def _names(self, number: int, handle: Handle) -> bytes:
-        told = handle.more(NAMES_MOST)
-        return wire.names(number, told) if told else wire.status(number, Status.EOF)
-
-    async def _remove(self, number: int, reader: Reader) -> bytes:
-        await self._rooms.remove(reader.string())
-        return wire.status(number, Status.OK)
-
-    async def _mkdir(self, number: int, reader: Reader) -> bytes:
-        await self._rooms.make_folder(reader.string())
-        return wire.status(number, Status.OK)
-
-    async def _rmdir(self, number: int, reader: Reader) -> bytes:
-        await self._rooms.remove_folder(reader.string())
-        return wire.status(number, Status.OK)
-
-    def _realpath(self, number: int, reader: Reader) -> Answer:
-        return wire.path(number, self._rooms.realpath(reader.string()))
-
-    async def _rename(self, number: int, reader: Reader) -> bytes:
-        old, new = reader.string(), reader.string()
-        await self._rooms.rename(old, new, replace=False)
-        return wire.status(number, Status.OK)
-
-    def _symlink(self, _number: int, _reader: Reader) -> Answer:
-        raise NoLinks("symbolic links")
-
-    # ---- the extensions
-
-    async def _posix_rename(self, number: int, reader: Reader) -> bytes:
-        old, new = reader.string(), reader.string()
-        await self._rooms.rename(old, new, replace=True)
-        return wire.status(number, Status.OK)
-
-    async def _fsync(self, number: int, reader: Reader) -> bytes:
-        await self._handle(reader).sync()
-        return wire.status(number, Status.OK)
-
-    def _limits(self, number: int, _reader: Reader) -> Answer:
-        return wire.packet(Kind.EXTENDED_REPLY, number, wire.numbers(PACKET_MOST, READ_MOST, DATA_MOST, HANDLES_MOST))
-
-    async def _statvfs(self, number: int, _reader: Reader) -> bytes:
-        used, most = await self._rooms.usage()
-        blocks, free = most // _BLOCK, (most - used) // _BLOCK
-        numbers = (_BLOCK, _BLOCK, blocks, free, free, blocks, free, free, 0, _NOSUID, 255)
-        return wire.packet(Kind.EXTENDED_REPLY, number, wire.numbers(*numbers))
-
-    def _hardlink(self, _number: int, _reader: Reader) -> Answer:
-        raise NoLinks("hard links")
-
-    def _copy(self, _number: int, _reader: Reader) -> Answer:
-        raise NoCopies
-
-    async def _check_file_name(self, number: int, reader: Reader) -> bytes:
-        return await self._hashed(number, reader, await self._rooms.content(reader.string()))
-
-    async def _check_file_handle(self, number: int, reader: Reader) -> bytes:
-        return await self._hashed(number, reader, self._handle(reader).content())
-
-    async def _check_file(self, number: int, reader: Reader) -> bytes:
-        # Paramiko's form of check-file-handle: no such request is in the draft, nor its name in the draft's answer.
-        return await self._hashed(number, reader, self._handle(reader).content(), wire.string(b"check-file"))
-
-    async def _hashed(self, number: int, reader: Reader, content: Content, before: bytes = b"") -> bytes:
-        algorithms = reader.string().decode("ascii", "replace")
-        start, length, block = reader.uint64(), reader.uint64(), reader.uint32()
-        found = await hashes(self._desk, content, algorithms, start, length, block, lambda: self._is_over)
-        return wire.packet(Kind.EXTENDED_REPLY, number, before + wire.string(ALGORITHM.encode()) + found)
-
-    def _home(self, number: int, reader: Reader) -> Answer:
-        name = reader.string().decode("utf-8", "replace")
-        if name.casefold() not in ("", self._rooms.user.email):
-            raise NoSuchPlace("~" + name)
-        return wire.path(number, b"/")
-
-    def _expand_path(self, number: int, reader: Reader) -> Answer:
-        path = reader.string()
-        if path.startswith(b"~"):
-            name, _, path = path[1:].partition(b"/")
-            if name.decode("utf-8", "replace").casefold() not in ("", self._rooms.user.email):
-                raise NoSuchPlace("~" + name.decode("utf-8", "replace"))
-        return wire.path(number, self._rooms.realpath(path))
-
-    # ---- handles
-
-    def _handle(self, reader: Reader) -> Handle:
-        handle = self._handles.get(reader.string())
-        if not handle:
-            raise BadHandle
-        return handle
-
-    def _check_handles(self) -> None:
-        if len(self._handles) >= HANDLES_MOST:
-            raise Conflict(f"{HANDLES_MOST} files are open in this session. Close one first")
-
-    def _opened(self, number: int, handle: Handle) -> bytes:
-        name = self._next_handle.to_bytes(4, "big")  # never used twice, so that one that was closed stays closed
-        self._next_handle += 1
-        self._handles[name] = handle
-        return wire.handle(number, name)
-
     # ---- answering
 
-    def _say(self, answer: bytes) -> None:
-        self._out.append(answer)
-        self._out_bytes += len(answer)
-        self._turn += len(answer) + REQUEST
+    def _say(self, *pieces: bytes) -> None:
+        """Answer one request."""
+        self._out += pieces
+        size = sum(map(len, pieces))
+        self._out_bytes += size
+        self._turn += size + REQUEST
 
     def _send(self) -> None:
         """Give the channel what was said.  Many answers at once, since each write costs at least one SSH packet."""
@@ -541,7 +364,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
 
     def _end(self) -> None:
         if not self._is_over:
-            self._is_over = True
+            self._is_over = self._verbs.is_over = True
             self._kept.clear()
             self._desk.see_to(self._leave())
 
@@ -549,66 +372,13 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         """Lose what is still open, and tell the exchange that this session is gone."""
         if self._serving:
             await asyncio.wait([self._serving])
-        while self._handles:
-            _, handle = self._handles.popitem()
-            try:
-                await handle.lose()
-            except Exception:
-                log.exception("%s: a file could not be put away after its session", self._rooms.user.email)
+        await self._verbs.lose_all()
         if self._has_written:
             await self._desk.ask(self._desk.exchange.writing.session_ended, self._rooms.session, self._desk.now())
 
 
-def _attrs(number: int, entry: Entry) -> bytes:
-    return wire.packet(Kind.ATTRS, number, wire.attrs(entry))
-
-
 _NOTHING = Handle()  # where a WRITE goes that has no handle
 _EXTENT = struct.Struct(">QI")  # offset and length of the data
-_BLOCK = 4096
-_NOSUID = 2  # SSH2_FXE_STATVFS_ST_NOSUID
-
-VERBS: Mapping[int, Verb] = {
-    Kind.INIT: Verb("INIT", SftpSession._init, False),
-    Kind.OPEN: Verb("OPEN", SftpSession._open, True),
-    Kind.CLOSE: Verb("CLOSE", SftpSession._close, False),
-    Kind.READ: Verb("READ", SftpSession._read, False),
-    Kind.WRITE: Verb("WRITE", SftpSession._write, True),
-    Kind.LSTAT: Verb("LSTAT", SftpSession._stat, False),
-    Kind.FSTAT: Verb("FSTAT", SftpSession._fstat, False),
-    Kind.SETSTAT: Verb("SETSTAT", SftpSession._setstat, True),
-    Kind.FSETSTAT: Verb("FSETSTAT", SftpSession._fsetstat, True),
-    Kind.OPENDIR: Verb("OPENDIR", SftpSession._opendir, False),
-    Kind.READDIR: Verb("READDIR", SftpSession._readdir, False),
-    Kind.REMOVE: Verb("REMOVE", SftpSession._remove, True),
-    Kind.MKDIR: Verb("MKDIR", SftpSession._mkdir, True),
-    Kind.RMDIR: Verb("RMDIR", SftpSession._rmdir, True),
-    Kind.REALPATH: Verb("REALPATH", SftpSession._realpath, False),
-    Kind.STAT: Verb("STAT", SftpSession._stat, False),
-    Kind.RENAME: Verb("RENAME", SftpSession._rename, True),
-    Kind.READLINK: Verb("READLINK", SftpSession._symlink, False),
-    Kind.SYMLINK: Verb("SYMLINK", SftpSession._symlink, True),
-}
-
-# By name: the version that is offered in the answer to INIT ("" when it is served but not offered), and the verb.
-# users-groups-by-id@openssh.com is neither: there are no other users to tell of.
-OFFERS: Mapping[str, tuple[bytes, Verb]] = {
-    "posix-rename@openssh.com": (b"1", Verb("posix-rename", SftpSession._posix_rename, True)),
-    "statvfs@openssh.com": (b"2", Verb("statvfs", SftpSession._statvfs, False)),
-    "fstatvfs@openssh.com": (b"2", Verb("fstatvfs", SftpSession._statvfs, False)),
-    "fsync@openssh.com": (b"1", Verb("fsync", SftpSession._fsync, True)),
-    "lsetstat@openssh.com": (b"1", Verb("lsetstat", SftpSession._setstat, True)),
-    "limits@openssh.com": (b"1", Verb("limits", SftpSession._limits, False)),
-    "expand-path@openssh.com": (b"1", Verb("expand-path", SftpSession._expand_path, False)),
-    "check-file": (b"sha256", Verb("check-file", SftpSession._check_file, False)),
-    "check-file-name": (b"", Verb("check-file-name", SftpSession._check_file_name, False)),
-    "check-file-handle": (b"", Verb("check-file-handle", SftpSession._check_file_handle, False)),
-    "home-directory": (b"1", Verb("home-directory", SftpSession._home, False)),
-    "hardlink@openssh.com": (b"", Verb("hardlink", SftpSession._hardlink, True)),
-    "copy-data": (b"", Verb("copy-data", SftpSession._copy, True)),
-    "copy-file": (b"", Verb("copy-file", SftpSession._copy, True)),
-}
-EXTENSIONS: Mapping[str, Verb] = {name: verb for name, (_, verb) in OFFERS.items()}
 
 # The first branch an error belongs to gives its code; whatever is in none of them is a FAILURE.
 CODES: tuple[tuple[type[FxError], Status], ...] = (

@@ -21,7 +21,8 @@ from fxsftp import app
 from fxsftp.domain.model import User
 from fxsftp.fronts.desk import Desk
 from fxsftp.fronts.sftp.rooms import Rooms
-from fxsftp.fronts.sftp.session import EXTENSIONS, SftpSession
+from fxsftp.fronts.sftp.session import SftpSession
+from fxsftp.fronts.sftp.verbs import EXTENSIONS
 from tests.fronts.sftp import raw as sftp
 from tests.fronts.sftp.conftest import ANN, KARI
 from tests.fronts.sftp.raw import HELLO, packet, string
@@ -104,7 +105,7 @@ class Talk:
                 await line.moved.wait()
             session.connection_lost(None)
             await desk.close()
-        assert not session._handles
+        assert not session._verbs.has_open
         assert asyncio.all_tasks() == {asyncio.current_task()}
         assert not self.house.exchange.writing._drops.writers
         return line

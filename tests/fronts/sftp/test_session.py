@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fxsftp import errors
-from fxsftp.fronts.sftp.session import CODES, VERBS
+from fxsftp.fronts.sftp.session import CODES
+from fxsftp.fronts.sftp.verbs import VERBS
 from fxsftp.fronts.sftp.wire import Kind, Status
 from tests.fronts.sftp import raw as sftp
 from tests.fronts.sftp.conftest import ANN, KARI, Door
