@@ -27,6 +27,8 @@ log = logging.getLogger("fxsftp.receipts")
 READ_ONLY = 0o444
 MADE = 25  # pages made in one question: 20 ms
 EVERY = 1.0  # seconds between two looks for what is missing
+WATCHED = 1000  # receipts that are watched for it at a time, so that many go on as fast as they are made
+QUIET = 10.0  # seconds; who is sent something fetches it, and each step of that would make the pages anew
 FORM = hashlib.sha256(b"".join(Path(module.__file__ or "").read_bytes() for module in (pages, sent_room))).hexdigest()[
     :8
 ]
@@ -39,6 +41,7 @@ class Receipts:
         self._desk = desk
         self._sent = desk.exchange.sent
         self._templates = templates
+        self._seen: dict[tuple[str, int], float] = {}  # when something was first missing, as it was changed last
 
     def page(self, user: User, place: Place) -> tuple[Entry, bytes]:
         """One page of sent.  Runs at the desk.  Raises NoSuchPlace."""
@@ -92,18 +95,22 @@ class Receipts:
         """Find what is missing, a little each second, for as long as the service runs."""
         while True:
             try:
-                await self._desk.ask_steadily(self.find_some)
+                await self._desk.ask_steadily(self.find_some, QUIET)
             except FxError as problem:
                 log.error("the sizes of receipts are found later: %s", problem)
             await asyncio.sleep(EVERY)
 
-    def find_some(self) -> int:
-        """Make some pages whose sizes are not known; answers how many."""
-        outdated = self._sent.outdated(self._form(), MADE)
-        for receipt in outdated:
+    def find_some(self, quiet: float = 0) -> int:
+        """Make some pages whose sizes are not known, of what has not changed for so long; answers how many."""
+        now, outdated = self._desk.now(), self._sent.outdated(self._form(), WATCHED)
+        self._seen = {(each.shipment, each.turn): now for each in outdated} | {
+            key: self._seen[key] for each in outdated if (key := (each.shipment, each.turn)) in self._seen
+        }
+        due = [each for each in outdated if now - self._seen[each.shipment, each.turn] >= quiet][:MADE]
+        for receipt in due:
             sender = self._desk.exchange.people.by_id(self._sent.show(receipt.shipment).shipment.sender_id)
             self._sent.remember(self._edition(sender), [self._measured(receipt, sender)])
-        return len(outdated)
+        return len(due)
 
 
 def _json(sent: Sent, user: User) -> bytes:  # noqa: ARG001  in no language

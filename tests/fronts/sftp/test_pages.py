@@ -178,6 +178,11 @@ def test_the_sizes_of_receipts_are_found_while_nobody_asks(door: Door, monkeypat
     after = sizes()
     assert [size - other for (_, size), (_, other) in zip(after, before, strict=True)][:2] > [99, 99]
     assert after[2:] == before[2:]
+    with door.exchange._holdings.registry.atomic():
+        door.exchange._holdings.registry.record.tell(0, "exchange", "extended", "again", shipment)
+    assert found.find_some(receipts.QUIET) == 0  # more may happen to it
+    door.house.clock.turn(receipts.QUIET)
+    assert found.find_some(receipts.QUIET) == 1
     monkeypatch.setattr(Templates, "edition", "other words")
     assert found.find_some() == receipts.MADE
 
