@@ -1,8 +1,8 @@
 """The verbs of SFTP: what each request means, asked of the rooms or of what is open, and how it is answered.
 
-House rules.  A verb takes its request apart with the reader, before anything else, and gives the answer.  What has to
-be asked at the desk, or waited for, is a coroutine; all others touch memory and the page cache only.  An error says
-by itself what it is: which status that becomes, and all about the stream and its order, the session knows.
+House rules.  A verb takes its request apart with the reader, and gives the answer.  What has to be asked at the desk,
+or waited for, is a coroutine; all others touch memory and the page cache only.  An error says by itself what it is:
+which status that becomes, and all about the stream and its order, the session knows.
 """
 
 from __future__ import annotations
