@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from fxsftp.courier import Crew
     from fxsftp.fronts.portal.call import Terms as PortalTerms
     from fxsftp.fronts.portal.listener import Certificate
-    from fxsftp.fronts.sftp.listener import Terms
+    from fxsftp.fronts.sftp.guest import Terms
     from fxsftp.scanners import Scanners
     from fxsftp.templates import Templates
 
@@ -280,7 +280,7 @@ def terms_of(settings: Settings, workers: int = 1) -> Terms:
     """On which terms guests are served by one of so many.  Who comes to which of them is left to chance."""
     from fxsftp.fronts.sftp import algorithms
     from fxsftp.fronts.sftp.doorway import Startups
-    from fxsftp.fronts.sftp.listener import Terms
+    from fxsftp.fronts.sftp.guest import Terms
 
     return Terms(
         login_seconds=settings.sftp.login_time,
