@@ -202,3 +202,12 @@ def test_a_source_that_tries_and_tries_is_told_to_wait(gate: Gate) -> None:
     assert statuses[-1] == 429
     gate.house.clock.turn(120)
     assert visitor.post("/forgotten", email="x@y.example").status == 200
+
+
+@pytest.mark.parametrize("kind", ["welcome", "password"])
+def test_who_guesses_links_is_told_to_wait(gate: Gate, kind: str) -> None:
+    visitor = gate.visitor()
+    visitor.get("/log-in")
+    statuses = [visitor.post(f"/{kind}/{number:043}", password=PASSWORD, again=PASSWORD).status for number in range(25)]
+    assert statuses[0] == 404
+    assert statuses[-1] == 429

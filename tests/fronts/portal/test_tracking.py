@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 
 import pytest
 
+from fxsftp import app
 from fxsftp.domain.model import Kind, User
+from fxsftp.errors import WrongCode
+from tests.fronts.portal.test_downloads import soon
+from tests.fronts.portal.test_send import begin, put_form
 from tests.gate import Gate, Visitor
 from tests.house import ANN, BOB, KARI, House
 
@@ -55,6 +60,33 @@ def test_a_mail_that_came_back_is_shown_as_such(gate: Gate, visitor: Visitor, ka
     assert "550 no such user" in page.text
 
 
+def test_a_code_that_no_phone_took_is_shown_as_such(gate: Gate, visitor: Visitor, kari: User) -> None:
+    house, ann = gate.house, gate.house.ann()
+    shipment = send(house, kari, ann.email)
+    with closing(app.open_exchange(house.settings, role="courier")) as courier:
+        for errand in courier.carriage.take_due("sms", house.clock(), lease="test", seconds=60, limit=100):
+            courier.carriage.failed(errand.notice.id, "test", "the number is not in use (Twilio 30005)", house.clock())
+    page = visitor.get(f"/sent/{shipment}")
+    assert "the number is not in use (Twilio 30005)" in page.text
+    assert "did not arrive" in page.text
+    house.exchange.people.change(kari.email, house.clock(), language="nb")
+    assert "nummeret er ikke i bruk (Twilio 30005)" in visitor.get(f"/sent/{shipment}").text
+
+
+def test_each_file_is_shown_that_a_recipient_has_not_fetched_yet(gate: Gate, visitor: Visitor, kari: User) -> None:
+    ann = gate.house.ann()
+    gate.house.put(ann, f"outbox/{KARI}/Ref 1/a.csv", b"1")
+    shipment = send(gate.house, ann, KARI, "Ref 1")
+    sender = gate.logged_in(ann)
+    assert "0 of 2" in sender.get(f"/sent/{shipment}").text
+    assert visitor.client.get(f"/inbox/{shipment}/files/a.csv").content == b"1"
+    assert kari.email in sender.page.text
+    assert soon(lambda: "1 of 2 Not fetched yet report.csv" in sender.get(f"/sent/{shipment}").text)
+    assert visitor.client.get(f"/inbox/{shipment}/files/report.csv").status_code == 200
+    assert soon(lambda: "Collected" in sender.get(f"/sent/{shipment}").text)
+    assert "Not fetched yet" not in sender.page.text
+
+
 def test_the_receipt_is_a_text_and_json(gate: Gate, visitor: Visitor, kari: User) -> None:
     gate.house.ann()
     shipment = send(gate.house, kari, ANN)
@@ -93,6 +125,27 @@ def test_a_new_code_is_offered_only_where_the_server_can_make_one(gate: Gate, vi
     page = visitor.post(f"/sent/{shipment}/new-code", to=ANN)
     assert page.status in (403, 409)
     assert "Traceback" not in page.text
+
+
+def test_a_new_code_takes_the_place_of_the_old_where_the_server_can_open_the_package(
+    gate: Gate, visitor: Visitor, kari: User
+) -> None:
+    """It goes to a member as well, for whom logging in is enough: so there is a session lock."""
+    house, ann = gate.house, gate.house.ann()
+    house.add("ola@ssb.example", Kind.MEMBER)
+    shipment = begin(visitor, to=f"{ANN}, ola@ssb.example")
+    put_form(visitor, shipment, "send", ("a.csv", b"1"))
+    old = house.code(shipment, ann)
+    assert "Send a new code" in visitor.get(f"/sent/{shipment}").text
+    assert kari.email == KARI
+    assert "A new code is on its way" in visitor.submit(f"/sent/{shipment}/new-code").text
+    house.clock.turn(120)
+    new = house.code(shipment, ann)
+    with pytest.raises(WrongCode):
+        house.exchange.inbox.open_with_code(ann, shipment, old, house.clock())
+    house.exchange.inbox.open_with_code(ann, shipment, new, house.clock())
+    reader = gate.logged_in(ann)
+    assert reader.client.get(f"/inbox/{shipment}/files/a.csv").content == b"1"
 
 
 def test_a_package_waits_longer_but_not_longer_than_it_may(gate: Gate, visitor: Visitor, kari: User) -> None:
