@@ -81,7 +81,7 @@ def spans(house: House, hand: Hand, shipment: str, form: str = "plain") -> list[
     """What counts as sent of a shipment's first file."""
     registry = registry_of(house.exchange)
     file = registry.drops.of_shipment(shipment)[0]
-    return [tuple(span) for span in registry.deliveries.spans(hand.delivery(shipment).id, file.id, form)]
+    return [(first, end) for first, end in registry.deliveries.spans(hand.delivery(shipment).id, file.id, form)]
 
 
 # ---- whole files

@@ -138,8 +138,7 @@ def test_who_is_not_registered_is_invited_by_a_member_with_a_phone(gate: Gate, v
     page = visitor.submit("/send", phone="+47 922 22 222")
     shipment = page.path.removeprefix("/send/")
     assert BOB in page.text
-    page = put_form(visitor, shipment, "send", ("a.txt", b"1"))
-    assert "has not left yet" in page.text
+    assert "has not left yet" in put_form(visitor, shipment, "send", ("a.txt", b"1")).text
     assert gate.house.exchange.people.find(BOB).standing is Standing.INVITED
 
 
