@@ -32,7 +32,8 @@ from fxsftp.errors import (
 )
 from fxsftp.fronts.desk import Desk
 from fxsftp.fronts.sftp import wire
-from fxsftp.fronts.sftp.rooms import Handle, Rooms
+from fxsftp.fronts.sftp.handles import Handle
+from fxsftp.fronts.sftp.rooms import Rooms
 from fxsftp.fronts.sftp.verbs import EXTENSIONS, VERBS, Verbs
 from fxsftp.fronts.sftp.wire import DATA_MOST, HEAD, PACKET_MOST, Kind, Reader, Status
 

@@ -17,8 +17,9 @@ from fxsftp.errors import BadHandle, Conflict, NoCopies, NoLinks, NoSuchPlace, N
 from fxsftp.exchange.bodies import Content
 from fxsftp.fronts.desk import Desk
 from fxsftp.fronts.sftp import wire
+from fxsftp.fronts.sftp.handles import Handle
 from fxsftp.fronts.sftp.hashes import ALGORITHM, hashes
-from fxsftp.fronts.sftp.rooms import Handle, Rooms
+from fxsftp.fronts.sftp.rooms import Rooms
 from fxsftp.fronts.sftp.wire import DATA_MOST, PACKET_MOST, READ_MOST, Kind, Reader, Status
 
 HANDLES_MOST = 256  # open at once in a session; clients keep one or two, sshfs a few dozen

@@ -12,8 +12,8 @@ from fxsftp import app
 from fxsftp.domain.model import Entry
 from fxsftp.errors import Unavailable
 from fxsftp.fronts.sftp import receipts, rooms
+from fxsftp.fronts.sftp.handles import FolderHandle
 from fxsftp.fronts.sftp.receipts import Receipts
-from fxsftp.fronts.sftp.rooms import FolderHandle
 from fxsftp.templates import Templates
 from tests.fronts.sftp import raw as sftp
 from tests.fronts.sftp.conftest import ANN, KARI, Door

@@ -1,0 +1,205 @@
+"""Handles: what a session has open, and what can be done with each kind of it.
+
+House rules.  `read`, `write`, `entry` and `more` touch memory and the page cache only, and are called in the loop; what
+is a coroutine asks at the desk.  Only `close` ends a draft; what a session leaves open is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+from fxsftp.domain.model import Entry, Wishes
+from fxsftp.errors import BadHandle, Forbidden, NoSuchPlace
+from fxsftp.exchange.bodies import Content
+from fxsftp.exchange.drafts import Draft, Litter, Pause
+from fxsftp.exchange.reading import Reading
+from fxsftp.fronts.desk import Desk
+
+LOOK = 2.0  # seconds between two looks whether somebody who reads may read on
+
+
+class Handle:
+    """Something opened.  What a kind of thing can't do is refused here."""
+
+    def read(self, offset: int, count: int) -> bytes:  # noqa: ARG002  # here and below: a refusal
+        """Up to `count` bytes; none at the end."""
+        raise BadHandle
+
+    def write(self, offset: int, data: memoryview) -> Pause | None:  # noqa: ARG002
+        """Take `data`, which is not kept after, and may be a part of a WRITE only.
+
+        A pause that it returns is to be made before more is brought.
+        """
+        raise Forbidden("this was not opened for writing")
+
+    def wrote(self, count: int) -> None:
+        """A WRITE of `count` bytes is complete."""
+
+    def entry(self) -> Entry:
+        """What a listing would show now."""
+        raise BadHandle
+
+    def more(self, most: int) -> Sequence[bytes]:  # noqa: ARG002
+        """The next names of a folder's page, as they are told, in up to `most` bytes; none at the end."""
+        raise BadHandle
+
+    @property
+    def is_at_page_end(self) -> bool:
+        """Whether `turn_page` has to be called before there may be more."""
+        return False
+
+    async def turn_page(self) -> None:
+        """Wait for the next page of a folder."""
+
+    def content(self) -> Content:
+        """What it holds, to be hashed."""
+        raise BadHandle
+
+    async def change(self, wishes: Wishes) -> None:  # noqa: ARG002
+        """Take what the client says of it."""
+        raise Forbidden("this was not opened for writing")
+
+    async def sync(self) -> None:
+        """Return when what was written is durable."""
+
+    async def close(self) -> None:
+        """The client closed it."""
+
+    async def lose(self) -> None:
+        """The session ended before the client closed it."""
+        await self.close()
+
+
+class DraftHandle(Handle):
+    """A file on its way out."""
+
+    def __init__(self, desk: Desk, draft: Draft | Litter) -> None:
+        self._desk, self._draft = desk, draft
+        self.write = draft.take  # type: ignore[method-assign]  # each call counts here: one per 32 KiB
+        self.wrote = draft.wrote  # type: ignore[method-assign]
+        self.read = draft.read  # type: ignore[method-assign]
+
+    def entry(self) -> Entry:
+        return self._draft.entry()
+
+    def content(self) -> Content:
+        return self._draft.content()
+
+    async def change(self, wishes: Wishes) -> None:
+        await self._desk.ask(self._draft.wish, wishes)
+
+    async def sync(self) -> None:
+        await self._desk.ask(self._desk.exchange.writing.sync_draft, self._draft)
+
+    async def close(self) -> None:
+        await self._desk.ask(self._desk.exchange.writing.close_draft, self._draft, self._desk.now())
+
+    async def lose(self) -> None:
+        await self._desk.ask(self._desk.exchange.writing.lose_draft, self._draft, self._desk.now())
+
+
+class ReadingHandle(Handle):
+    """A file of a shipment, being fetched.  Once that is taken back, it is not read on."""
+
+    def __init__(self, desk: Desk, reading: Reading) -> None:
+        self._desk, self._reading = desk, reading
+        self._looked = desk.now()
+        self._is_over = False
+
+    def read(self, offset: int, count: int) -> bytes:
+        if self._is_over:
+            raise NoSuchPlace(self._reading.entry.name)
+        if (now := self._desk.now()) - self._looked >= LOOK:
+            self._looked = now
+            self._desk.see_to(self._look())
+        return self._reading.read(offset, count)
+
+    async def _look(self) -> None:
+        self._is_over = not await self._desk.ask(self._desk.exchange.inbox.may_go_on, self._reading)
+
+    def entry(self) -> Entry:
+        return self._reading.entry
+
+    def content(self) -> Content:
+        return self._reading.content()
+
+    async def close(self) -> None:
+        inbox, now = self._desk.exchange.inbox, self._desk.now()
+        if inbox.keep_done(self._reading, now):
+            self._desk.soon(inbox.write_done)
+        else:
+            await self._desk.ask(inbox.read_done, self._reading, now)
+
+
+class PageHandle(Handle):
+    """A page that was rendered when it was opened, so that it stays the same while it is read."""
+
+    def __init__(self, entry: Entry, text: bytes) -> None:
+        self._entry, self._text = entry, text
+
+    def read(self, offset: int, count: int) -> bytes:
+        return self._text[offset : offset + count]
+
+    def entry(self) -> Entry:
+        return self._entry
+
+    def content(self) -> Content:
+        return Content(len(self._text), self.read)
+
+
+class FolderHandle(Handle):
+    """A listing, fetched page by page, one ahead of what is read.
+
+    A name that stays there comes once, and none comes twice.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        tell: Callable[[Sequence[Entry]], Sequence[bytes]],
+        page: Sequence[Entry] = (),
+        fetch: Callable[[str], Awaitable[Sequence[Entry]]] | None = None,
+    ) -> None:
+        """`fetch` brings what comes after a name; without it, `page` is all.  `tell` says how names are told."""
+        self._name, self._tell, self._fetch = name, tell, fetch if page else None
+        self._page, self._last, self._next = tell(page), page[-1].name if page else "", 0
+        self._coming: asyncio.Task[tuple[Sequence[bytes], str]] | None = None
+
+    def more(self, most: int) -> Sequence[bytes]:
+        if not self._next:  # who begins to read a page will want the one after it
+            self._send_for()
+        first, left = self._next, most
+        while self._next < len(self._page) and (left := left - len(self._page[self._next])) >= 0:
+            self._next += 1
+        return self._page[first : self._next]
+
+    @property
+    def is_at_page_end(self) -> bool:
+        return self._fetch is not None and self._next >= len(self._page)
+
+    async def turn_page(self) -> None:
+        self._send_for()
+        coming, self._coming = self._coming, None  # gone also if it fails: then it is sent for again
+        assert coming
+        self._page, self._last = await coming
+        self._next = 0
+        if not self._page:
+            self._fetch = None
+
+    def _send_for(self) -> None:
+        if self._fetch and not self._coming:
+            self._coming = asyncio.get_running_loop().create_task(self._bring(self._fetch))
+
+    async def _bring(self, fetch: Callable[[str], Awaitable[Sequence[Entry]]]) -> tuple[Sequence[bytes], str]:
+        """What comes next, told already, and the last name of it."""
+        page = await fetch(self._last)
+        return self._tell(page), page[-1].name if page else ""
+
+    async def close(self) -> None:
+        if self._coming:
+            self._coming.cancel()
+            await asyncio.gather(self._coming, return_exceptions=True)
+
+    def entry(self) -> Entry:
+        return Entry(self._name, True, 0, 0, 0o555)
