@@ -234,7 +234,7 @@ class Asking:
         return lambda: self.exchange.inbox.list(user, self.now, after=self._middle, most=PAGE)
 
     def _addressed(self, user: User) -> list[str]:
-        rows = self.exchange._holdings.registry.drops.recipients(user.id)
+        rows = self.exchange._holdings.registry.folders.recipients(user.id)
         return sorted(rows)
 
     def _new_place(self, who: str) -> Any:

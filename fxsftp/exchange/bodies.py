@@ -16,7 +16,7 @@ from fxsftp.domain.model import File
 from fxsftp.errors import Missing, Unavailable
 from fxsftp.exchange.holdings import Holdings
 from fxsftp.seal.stream import ReadAt
-from fxsftp.store.registry.drops import SegmentRow
+from fxsftp.store.registry.segments import SegmentRow
 from fxsftp.store.vault import Reader
 
 REMEMBERED = 1024  # drop keys kept unsealed; a session seldom fills more than one folder at a time
@@ -83,7 +83,7 @@ class Bodies:
 
     def blobs(self, file: File) -> list[str]:
         """Every blob of a file that is not dispatched."""
-        segments = [segment.blob for segment in self._holdings.registry.drops.segments(file.id)]
+        segments = [segment.blob for segment in self._holdings.registry.segments.of(file.id)]
         return segments + ([file.blob] if file.blob else [])
 
     def stored(self, file: File) -> list[seal.Stored]:
@@ -92,7 +92,7 @@ class Bodies:
         found = [] if small is None else [seal.Stored(body=seal.SmallBody(small))]
         if file.blob:
             found.append(seal.Stored(body=self._holdings.bodies.open(file.blob)))
-        for segment in self._holdings.registry.drops.segments(file.id):
+        for segment in self._holdings.registry.segments.of(file.id):
             try:
                 found.append(self._taken_up(segment))
             except Missing:  # a power cut took the file, whose row came later; the draft begins earlier

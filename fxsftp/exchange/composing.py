@@ -218,7 +218,7 @@ class Composing:
             drop = self._open(user, shipment_id)
             path = f"{drop.folder}/{shown}"
             places.may_be_written(path)
-            if self._rows.folder(user.id, drop.who, path):
+            if self._registry.folders.find(user.id, drop.who, path):
                 raise IsAFolder(shown)
             older = self._rows.at(user.id, drop.who, path)
             if not older and self._rows.has_files(drop.id, self._policy.max_files - 1):

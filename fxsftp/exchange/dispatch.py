@@ -144,7 +144,7 @@ class Dispatch:
             if drop.state is ShipmentState.HELD:
                 self._drops.go_on(drop.id, now)
         settled = [found for drop in complete if (found := self._registry.drops.find(drop.id))]
-        settled = [drop for drop in settled if not self._registry.drops.in_pieces(drop.id)]
+        settled = [drop for drop in settled if not self._registry.segments.in_pieces(drop.id)]
         for drop in settled:
             if not self._may_leave(drop):
                 self._registry.drops.change(drop.id, progress=LONG_AGO)
@@ -157,7 +157,7 @@ class Dispatch:
         """The same for one drop that is complete, by its number.  Nothing when it has left, or is held."""
         self._merge_all(now, shipment_id)
         drop = self._registry.drops.find(shipment_id)
-        if drop is None or drop.state is not ShipmentState.SETTLING or self._registry.drops.in_pieces(drop.id):
+        if drop is None or drop.state is not ShipmentState.SETTLING or self._registry.segments.in_pieces(drop.id):
             return
         if self._may_leave(drop):
             self._leave([drop], "send", now)
@@ -203,7 +203,7 @@ class Dispatch:
         return f"no progress, and not complete: {', '.join(waiting[:5])}{' …' if len(waiting) > 5 else ''}"
 
     def _merge_all(self, now: float, only: str = "") -> None:
-        for file in self._registry.drops.to_merge():
+        for file in self._registry.segments.to_merge():
             if only and file.shipment_id != only:
                 continue
             try:
@@ -218,7 +218,7 @@ class Dispatch:
 
     def _merge(self, file: File) -> None:
         """A resumed file becomes one body.  Whoever puts it again meanwhile wins."""
-        segments = self._registry.drops.segments(file.id)
+        segments = self._registry.segments.of(file.id)
         pieces = self._bodies.stored(file)
         whole = self._holdings.bodies.create()
         try:
@@ -229,12 +229,12 @@ class Dispatch:
         with self._registry.atomic():
             current = self._registry.drops.file(file.id)
             is_same = current is not None and (current.state, current.progress) == (file.state, file.progress)
-            is_same = is_same and self._registry.drops.segments(file.id) == segments  # another process may have merged
+            is_same = is_same and self._registry.segments.of(file.id) == segments  # another process may have merged
             if is_same:
                 self._registry.drops.change_file(
                     file.id, blob=whole.id, body=seal.payload_size(size), size=size, sha256=sha256
                 )
-                self._registry.drops.set_segments(file.id, [])
+                self._registry.segments.set(file.id, [])
         self._holdings.bodies.erase(*([segment.blob for segment in segments] if is_same else [whole.id]))
 
     # ---- leaving

@@ -20,7 +20,7 @@ from fxsftp.domain.model import Entry, File, Wishes
 from fxsftp.errors import FxError, Incomplete, NotReadable, NotYours, OverQuota
 from fxsftp.exchange.bodies import Content
 from fxsftp.exchange.holdings import Holdings
-from fxsftp.store.registry.drops import SegmentRow
+from fxsftp.store.registry.segments import SegmentRow
 
 TYPICAL_BLOCKS = (30_000,)  # curl's; everybody else's block is a multiple of 1024
 Pause = seal.Pause  # a front knows nothing of seals
@@ -206,7 +206,7 @@ class Draft:
             if state is not FileState.DRAFT:
                 state = lifecycle.after(lifecycle.FILES, state, "resume", base.name)
             if base.blob:  # what CLOSE was answered for becomes the first segment, which nothing cuts
-                drops.set_segments(base_id, [SegmentRow(base.blob, 0, True)])
+                self._holdings.registry.segments.set(base_id, [SegmentRow(base.blob, 0, True)])
             drops.change_file(
                 base_id, state=state, waits=1, writer=self.session, connected=self.session, announced=announced,
                 blob=None, sha256=None, beat=self._holdings.workers.ticks(),
@@ -330,7 +330,7 @@ class Draft:
         self._synced = self._sealing.flushed
         self._sealing.sync()
         with self._holdings.registry.atomic(durable=False):
-            self._holdings.registry.drops.set_durable(self.file.id, rows_of(self._sealing.stored))
+            self._holdings.registry.segments.set_durable(self.file.id, rows_of(self._sealing.stored))
 
     def sync_meanwhile(self) -> None:
         """Make durable what has grown, where that is much: whoever takes it up after a kill -9 verifies the rest only.
@@ -379,7 +379,7 @@ class Draft:
             row = self._holdings.registry.drops.file(file_id)
             is_ours = row is not None and row.writer == self.session
             if is_ours:
-                self._holdings.registry.drops.set_segments(file_id, segments)
+                self._holdings.registry.segments.set(file_id, segments)
         if not is_ours:  # removed meanwhile, or another's, so nobody else will know of this blob
             self.taken()
             self._holdings.bodies.erase(segments[-1].blob)

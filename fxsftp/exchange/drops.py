@@ -95,13 +95,13 @@ class Drops:
     def make_parents(self, user: User, who: str, path: str, now: float) -> None:
         """The folders that a file at this place lies in.  Raises NotAFolder."""
         if who:
-            self._rows.make_folder(user.id, who, "", FOLDER_MODE, now)
+            self._registry.folders.make(user.id, who, "", FOLDER_MODE, now)
         parts = path.split("/")[:-1]
         for depth in range(1, len(parts) + 1):
             parent = "/".join(parts[:depth])
             if self._rows.shown(user.id, who, parent):
                 raise NotAFolder(parent)
-            self._rows.make_folder(user.id, who, parent, FOLDER_MODE, now)
+            self._registry.folders.make(user.id, who, parent, FOLDER_MODE, now)
 
     def is_before_dispatch(self, file: File) -> bool:
         """Whether the file's drop may still change."""

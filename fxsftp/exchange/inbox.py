@@ -124,7 +124,7 @@ class Inbox:
         offer = self._offer(delivery, shipment, place.path, now)
         if offer and not self._is_hidden(delivery, offer.file.name):
             return _entry(offer)
-        if self._registry.drops.has_below(shipment.id, shipment.path_of(place.path)):
+        if self._registry.contents.has_below(shipment.id, shipment.path_of(place.path)):
             return _folder(place.name, shipment.sent or shipment.made)
         raise NoSuchPlace(str(place))
 
@@ -154,12 +154,12 @@ class Inbox:
             rendered = [self._rendered(delivery, shipment, name, now) for name in RENDERED if not place.path]
             return [entry for entry in rendered if entry], ("folders", "")
         if what == "folders":
-            found = self._registry.drops.folders_sent_in(shipment.id, folder, delivery.id, after, most)
+            found = self._registry.contents.folders_sent_in(shipment.id, folder, delivery.id, after, most)
             folders = [
                 _folder(name, when) for name in found if not self._rendered(delivery, shipment, inner + name, now)
             ]
             return folders, ("folders", found[-1]) if len(found) == most else ("files", "")
-        files = self._registry.drops.sent_in(shipment.id, folder, delivery.id, after, most)
+        files = self._registry.contents.sent_in(shipment.id, folder, delivery.id, after, most)
         offers = self._offers(delivery, files, now)
         shown = [_entry(offer) for offer in offers if not self._is_shadowed(delivery, shipment, offer, now)]
         return shown, ("files", files[-1].path[len(folder) :]) if len(files) == most else None
@@ -168,7 +168,7 @@ class Inbox:
         """Whether something else of that name is listed: a page of the exchange's own, or a folder named `x.age`."""
         if self._rendered(delivery, shipment, offer.name, now):
             return True
-        return offer.form == AGE and self._registry.drops.has_below(shipment.id, shipment.path_of(offer.name))
+        return offer.form == AGE and self._registry.contents.has_below(shipment.id, shipment.path_of(offer.name))
 
     def letter(self, user: User, place: Place, now: float) -> Letter:
         """What is to be said in SHIPMENT.txt."""
@@ -241,7 +241,7 @@ class Inbox:
 
     def _has_files(self, delivery: Delivery, shipment: Shipment, *but: str) -> bool:
         """Whether the recipient has not removed all of them, or of the others."""
-        return self._registry.drops.has_shown(shipment.id, delivery.id, shipment.path_of(SUMS), *but)
+        return self._registry.contents.has_shown(shipment.id, delivery.id, shipment.path_of(SUMS), *but)
 
     def _rendered(self, delivery: Delivery, shipment: Shipment, name: str, now: float) -> Entry | None:
         """One of the pages that the exchange writes itself, if there is that one for this delivery, and not removed."""
@@ -249,8 +249,8 @@ class Inbox:
             return None
         size = -1
         if name == SUMS:
-            drops, start = self._registry.drops, len(shipment.path_of(""))
-            names = [path[start:] for path in drops.names(shipment.id) if path != shipment.path_of(SUMS)]
+            contents, start = self._registry.contents, len(shipment.path_of(""))
+            names = [path[start:] for path in contents.names(shipment.id) if path != shipment.path_of(SUMS)]
             added = 67 if self._is_in_plain(delivery, now) else 71  # 64 digits, two blanks, a newline; `.age`
             size = sum(len(each.encode()) + added for each in names)
         elif name == KEY:
@@ -282,7 +282,7 @@ class Inbox:
         return in_age(age, self._registry.deliveries.header_size(age.id, delivery.id)) if age else None
 
     def _file(self, shipment: Shipment, name: str) -> File | None:
-        file = self._registry.drops.sent_file(shipment.id, shipment.path_of(name))
+        file = self._registry.contents.sent_file(shipment.id, shipment.path_of(name))
         return None if file is None or is_replaced(file) else file
 
     def _is_in_plain(self, delivery: Delivery, now: float) -> bool:
@@ -347,7 +347,7 @@ class Inbox:
         if not most:
             return
         folder, slash, last = offer.file.path.rpartition("/")
-        files = self._registry.drops.sent_in(shipment.id, folder + slash, delivery.id, last, most)
+        files = self._registry.contents.sent_in(shipment.id, folder + slash, delivery.id, last, most)
         small = [file for file in files if file.body <= SMALL and not is_replaced(file)]
         headers = self._registry.deliveries.headers(delivery.id, [file.id for file in small]) if small else {}
         opener = self._opener(delivery, now) if offer.form == PLAIN else None
@@ -393,7 +393,7 @@ class Inbox:
         """A file for whom logging in is enough, found and opened by one look at the registry."""
         if delivery.lock is not LockKind.SESSION or delivery.state not in READABLE:
             return None
-        found = self._registry.drops.to_read(shipment.id, shipment.path_of(name), delivery.id, name, "session")
+        found = self._registry.contents.to_read(shipment.id, shipment.path_of(name), delivery.id, name, "session")
         if found is None:
             return None
         file, header, is_hidden = found

@@ -34,7 +34,8 @@ from fxsftp.exchange.drafts import MODE_MASK
 from fxsftp.exchange.drops import FOLDER_MODE, Drops
 from fxsftp.exchange.holdings import Holdings
 from fxsftp.exchange.writing import Writing
-from fxsftp.store.registry.drops import ALL, Folder, Shown
+from fxsftp.store.registry.drops import ALL, Shown
+from fxsftp.store.registry.folders import Folder
 
 LISTED = 200  # recipients listed without having been used; more would be an address book, not a folder
 
@@ -46,6 +47,7 @@ class Outbox:
         self._holdings = holdings
         self._registry = holdings.registry
         self._rows = holdings.registry.drops
+        self._folders = holdings.registry.folders
         self._policy = holdings.policy
         self._bodies = bodies
         self._drops = drops
@@ -61,7 +63,7 @@ class Outbox:
         file = self._as_left(file) if file else None
         if file:
             return self._entry(file)
-        folder = self._rows.folder(user.id, place.who, place.path)
+        folder = self._folders.find(user.id, place.who, place.path)
         if folder:
             return _folder_entry(place.name, folder.mtime, folder.mode)
         if place.who and not place.path and self._drops.may_address(user, place.who):
@@ -76,12 +78,12 @@ class Outbox:
         files = map(self._shown, rows.in_folder(user.id, who, path, after, most))
         folders = [
             _folder_entry(folder.path.rpartition("/")[2], folder.mtime, folder.mode)
-            for folder in rows.folders_in(user.id, who, path, after, most)
+            for folder in self._folders.within(user.id, who, path, after, most)
         ]
         entries = {entry.name: entry for entry in [*files, *folders] if entry}
         if not who and not path:
             for email in sorted(email for email in self._listed(user) if email > after)[:most]:
-                found = rows.folder(user.id, email, "")
+                found = self._folders.find(user.id, email, "")
                 entries[email] = _folder_entry(email, found.mtime if found else user.made, FOLDER_MODE)
         return [entries[name] for name in sorted(entries)[:most]]
 
@@ -110,7 +112,7 @@ class Outbox:
         return sorted(self._listed(user))
 
     def _listed(self, user: User) -> set[str]:
-        used = self._rows.recipients(user.id)
+        used = self._folders.recipients(user.id)
         if user.default_recipient:
             used.add(user.default_recipient)
         permitted = [
@@ -149,9 +151,9 @@ class Outbox:
             return
         self.stat(user, place, now)
         with self._registry.atomic(durable=False):
-            folder = self._rows.folder(user.id, place.who, place.path)
+            folder = self._folders.find(user.id, place.who, place.path)
             if folder:
-                self._rows.change_folder(
+                self._folders.change(
                     user.id,
                     place.who,
                     place.path,
@@ -173,22 +175,21 @@ class Outbox:
 
     def make_folder(self, user: User, place: Place, now: float) -> None:
         """A folder is a shipment in the making only once a file is in it; the folder of a recipient mails nobody."""
-        rows = self._rows
         if not place.who and place.path:
             raise NoRecipient(place.path)
         if place.who:
             self._drops.recipient(user, place.who)
-        if self._file(user, place) or rows.folder(user.id, place.who, place.path) or not place.who:
+        if self._file(user, place) or self._folders.find(user.id, place.who, place.path) or not place.who:
             raise AlreadyThere(place.name)
         if place.path:
             places.may_be_written(place.path)
             parent = place.path.rpartition("/")[0]
-            if parent and not rows.folder(user.id, place.who, parent):
+            if parent and not self._folders.find(user.id, place.who, parent):
                 raise NoSuchPlace(str(Place(place.room, place.who, "", parent)))
         with self._registry.atomic(durable=False):
-            rows.make_folder(user.id, place.who, "", FOLDER_MODE, now)
+            self._folders.make(user.id, place.who, "", FOLDER_MODE, now)
             if place.path:
-                rows.make_folder(user.id, place.who, place.path, FOLDER_MODE, now)
+                self._folders.make(user.id, place.who, place.path, FOLDER_MODE, now)
 
     def remove_folder(self, user: User, place: Place, now: float) -> None:
         """Only an empty one."""
@@ -200,7 +201,7 @@ class Outbox:
         if self.list(user, place, now, most=1):
             raise NotEmpty(place.name)
         with self._registry.atomic(durable=False):
-            self._rows.remove_folder(user.id, place.who, place.path)
+            self._folders.remove(user.id, place.who, place.path)
 
     def remove(self, user: User, place: Place, now: float) -> None:
         """Before dispatch the file is gone; after it the view is tidied, and nothing is recalled."""
@@ -231,7 +232,7 @@ class Outbox:
         if (who, path) == (file.who, file.path):
             return
         places.may_be_written(path)
-        if rows.folder(user.id, who, path):
+        if self._folders.find(user.id, who, path):
             raise IsAFolder(path)
         if rows.shown(user.id, who, path) and not replace:
             raise AlreadyThere(path)
@@ -283,7 +284,7 @@ class Outbox:
             raise CrossRoom
         self._drops.recipient(user, new.who)
         places.may_be_written(new.path + "/file")
-        if self._file(user, new) or rows.folder(user.id, new.who, new.path):
+        if self._file(user, new) or self._folders.find(user.id, new.who, new.path):
             raise AlreadyThere(new.name)
         if new.who == old.who and _is_within(new.path, old.path):
             raise CrossRoom
@@ -293,7 +294,7 @@ class Outbox:
                 raise AlreadySent(file.name)
         if len({file.path for file in files}) < len(files):
             raise Conflict(f"a file in {old.name!r} is being put again; rename it when that is done")
-        moved = [folder for folder in rows.folders(user.id, old.who) if _is_within(folder.path, old.path)]
+        moved = [folder for folder in self._folders.of(user.id, old.who) if _is_within(folder.path, old.path)]
         with self._registry.atomic():
             for folder in moved:
                 self._move_folder(user, folder, new.who, new.path + folder.path[len(old.path) :], now)
@@ -302,10 +303,9 @@ class Outbox:
                 self._rename_file(user, file, new.who, path, replace=False, now=now)
 
     def _move_folder(self, user: User, folder: Folder, who: str, path: str, now: float) -> None:
-        rows = self._rows
-        rows.remove_folder(user.id, folder.who, folder.path)
+        self._folders.remove(user.id, folder.who, folder.path)
         self._drops.make_parents(user, who, path, now)
-        rows.make_folder(user.id, who, path, folder.mode, folder.mtime)
+        self._folders.make(user.id, who, path, folder.mode, folder.mtime)
 
     # ---- questions
 
@@ -325,7 +325,7 @@ class Outbox:
         """
         file = self._file(user, place)
         if file is None:
-            if self._rows.folder(user.id, place.who, place.path):
+            if self._folders.find(user.id, place.who, place.path):
                 raise IsAFolder(place.name)
             raise NoSuchPlace(str(place))
         if file.state is FileState.DRAFT:

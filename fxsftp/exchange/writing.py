@@ -83,7 +83,7 @@ class Writing:
         if create and not exclusive and (small := self.in_hand.open(user, who, path, wishes, session, now)):
             return small
         self.in_hand.write_down(user.id)
-        if self._rows.folder(user.id, who, path):
+        if self._registry.folders.find(user.id, who, path):
             raise IsAFolder(place.name)
         existing = self._rows.shown(user.id, who, path)
         if exclusive and existing:
@@ -329,7 +329,7 @@ class Writing:
                 raise NotYours(current.name)
             else:
                 with self._registry.atomic(durable=False):
-                    self._rows.want(current.id)
+                    self._registry.writers.want(current.id)
                 time.sleep(LOOK)
             current = self._rows.file(file.id)
         return current
@@ -361,7 +361,7 @@ class Writing:
         """
         writer = self._workers.signed(PUTTING_AWAY)
         with self._registry.atomic(durable=False):
-            if not self._rows.take_over(file.id, file.writer or "", writer):
+            if not self._registry.writers.take_over(file.id, file.writer or "", writer):
                 return
         try:
             self._take_up(file, writer)
@@ -381,7 +381,7 @@ class Writing:
             if current is None or current.writer != writer:
                 return
             if segments or draft.flushed or current.in_row or self._drops.is_composing(current):
-                self._rows.set_segments(current.id, segments)
+                self._registry.segments.set(current.id, segments)
                 self._rows.change_file(current.id, size=draft.flushed, writer=None, sha256=None)
             else:
                 self._drops.forget(current)
@@ -390,7 +390,7 @@ class Writing:
 
     def begin(self) -> None:
         """At the start of a process that serves: what dead ones had open is lost, and their sessions are gone."""
-        names = {name_of(session) for session in self._rows.sessions()} | self._registry.guests.workers()
+        names = {name_of(session) for session in self._registry.writers.sessions()} | self._registry.guests.workers()
         for name in names:
             if not self._workers.is_there(name):
                 self._bury(name)
@@ -403,10 +403,10 @@ class Writing:
             self._workers.forget(name)
 
     def _bury(self, name: str) -> None:
-        for file in self._rows.written_by(name):
+        for file in self._registry.writers.written_by(name):
             self.take_up(file)
         with self._registry.atomic():
-            self._rows.disconnect_worker(name)
+            self._registry.writers.disconnect_worker(name)
             self._registry.guests.forget_all(name)
 
     # ---- CLOSE
@@ -480,7 +480,7 @@ class Writing:
             blob=self._bodies.blob_id(sealed.blob) if sealed.blob else None,
             body=seal.payload_size(sealed.size),
         )
-        rows.set_segments(file.id, rows_of(sealed.pieces))
+        self._registry.segments.set(file.id, rows_of(sealed.pieces))
         self._drops.changed(file.shipment_id, now)
 
     def _close_untouched(self, draft: Draft, now: float) -> None:
@@ -543,7 +543,7 @@ class Writing:
             if self._is_outdone(draft) or not is_worth_it:
                 self._drops.forget(file)
             else:
-                self._rows.set_segments(file.id, segments)
+                self._registry.segments.set(file.id, segments)
                 self._rows.change_file(
                     file.id, size=draft.flushed, writer=None, wanted=0, progress=now, announced=draft.announced,
                     sha256=None,
@@ -563,7 +563,7 @@ class Writing:
         """Its folders need not wait for more from it."""
         del now  # a folder settles from its last change on
         with self._registry.atomic(durable=False):
-            self._rows.disconnect(self._workers.signed(session))
+            self._registry.writers.disconnect(self._workers.signed(session))
 
     # ---- meanwhile
 
@@ -578,7 +578,7 @@ class Writing:
         What other processes ask for, and is still, is put away for them.
         """
         self.in_hand.beat(now)
-        for file in self._rows.wanted():
+        for file in self._registry.writers.wanted():
             if file.writer and self._is_ours(file.writer):
                 self._answer(file, now)
         moved = [draft for draft in list(self._drops.writers.values()) if draft.moved and not draft.is_lost]

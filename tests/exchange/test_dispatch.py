@@ -365,7 +365,7 @@ def test_a_resumed_file_damaged_on_the_disk_is_held_and_the_others_leave(house: 
     ann.close(draft)
     ann.put(f"{TO_KARI}/Good/a.bin", PLAIN)
     bad = next(drop.id for drop in ann.drops() if drop.folder == "Bad")
-    blob = registry_of(house.exchange).drops.segments(files_of(house, bad)[0].id)[0].blob
+    blob = registry_of(house.exchange).segments.of(files_of(house, bad)[0].id)[0].blob
     path = next(house.settings.vault.rglob(blob))
     path.write_bytes(bytes([path.read_bytes()[0] ^ 1]) + path.read_bytes()[1:])
 

@@ -67,7 +67,7 @@ def test_a_file_resumed_at_sixty_percent_is_closed_without_waiting_for_its_merge
         hand.close(draft)
     assert read_so_far == []
     assert len(blobs(house)) == 2
-    (file,) = registry_of(house.exchange).drops.to_merge()
+    (file,) = registry_of(house.exchange).segments.to_merge()
     assert (file.size, file.sha256, file.blob) == (len(DATA), None, None)
 
     killed(house)  # the OK was given
@@ -178,7 +178,7 @@ def test_who_looks_at_a_draft_before_a_new_service_has_come_to_it_sees_what_was_
 def test_what_a_power_cut_left_behind_the_last_sync_is_not_believed(house: House, ann: Hand, kari: Hand) -> None:
     """A file may keep its length and have zeros anywhere behind what was synced."""
     draft = grown(house, ann, 20 * seal.CHUNK + 1)
-    (segment,) = registry_of(house.exchange).drops.segments(draft.file.id)
+    (segment,) = registry_of(house.exchange).segments.of(draft.file.id)
     assert 8 * seal.CHUNK < segment.durable < 20 * seal.CHUNK
     (blob,) = (path for path in (house.settings.state / "vault").rglob(segment.blob))
     with blob.open("r+b") as lying:

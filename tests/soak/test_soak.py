@@ -199,7 +199,7 @@ def test_fifty_mixed_clients_for_minutes(tmp_path: Path) -> None:
         until(lambda: len(delivered(served)) >= len(soak.put), 120)
         assert delivered(served) == Counter(soak.put.items())
         with closing(served.exchange()) as exchange:
-            until(lambda: not exchange._holdings.registry.drops.being_written())
+            until(lambda: not exchange._holdings.registry.writers.being_written())
         until(lambda: descriptors(pid)["socket"] <= sockets)
         left = descriptors(pid)
         print(f"{len(soak.put)} files; {dict(soak.done)}; descriptors {dict(left)}")

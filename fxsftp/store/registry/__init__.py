@@ -12,10 +12,12 @@ from pathlib import Path
 from fxsftp.store.migrations import bring_up
 from fxsftp.store.registry.accounts import Accounts
 from fxsftp.store.registry.compositions import Compositions
+from fxsftp.store.registry.contents import Contents
 from fxsftp.store.registry.deliveries import Deliveries
 from fxsftp.store.registry.drops import Drops
 from fxsftp.store.registry.endings import Endings
 from fxsftp.store.registry.engine import Engine
+from fxsftp.store.registry.folders import Folders
 from fxsftp.store.registry.gatherings import Gatherings
 from fxsftp.store.registry.guests import Guests
 from fxsftp.store.registry.lots import Lots
@@ -24,7 +26,9 @@ from fxsftp.store.registry.people import People
 from fxsftp.store.registry.receipts import Receipts
 from fxsftp.store.registry.record import Record
 from fxsftp.store.registry.schema import MIGRATIONS
+from fxsftp.store.registry.segments import Segments
 from fxsftp.store.registry.usages import Usages
+from fxsftp.store.registry.writers import Writers
 
 
 class Registry:
@@ -36,6 +40,10 @@ class Registry:
         self.people = People(self._engine)
         self.accounts = Accounts(self._engine)
         self.drops = Drops(self._engine)
+        self.writers = Writers(self._engine)
+        self.segments = Segments(self._engine)
+        self.folders = Folders(self._engine)
+        self.contents = Contents(self._engine)
         self.compositions = Compositions(self._engine)
         self.deliveries = Deliveries(self._engine)
         self.guests = Guests(self._engine)

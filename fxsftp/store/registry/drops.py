@@ -1,29 +1,22 @@
-"""Rows of shipments, their files, the segments of drafts, and the folders of outboxes."""
+"""Rows of shipments and of their files.
+
+Who has a file open stands in writers.py, of which pieces a draft consists in segments.py.
+"""
 
 from __future__ import annotations
 
 import math
-import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from fxsftp.domain.lifecycle import FileState, ShipmentState
-from fxsftp.domain.model import File, LockKind, Shipment
+from fxsftp.domain.model import File, Shipment
 from fxsftp.store.registry.engine import Engine
+from fxsftp.store.registry.values import FILE, file_of, shipment_of
 
 ALL = 1 << 62  # rows; as a limit, none
 LAST = "\U0010ffff"  # sorts behind every path
-
-_FILE = (
-    "id, shipment_id, owner_id, who, path, state, shown, announced, size, mtime, mode, sha256, writer, progress,"
-    " connected, blob, start, body, small IS NOT NULL AS in_row, beat"
-)
-_NOT_HIDDEN = (
-    "NOT EXISTS (SELECT 1 FROM hidden WHERE delivery_id = ? AND name = (SELECT CASE folder WHEN '' THEN path"
-    " ELSE SUBSTR(path, LENGTH(folder) + 2) END FROM shipments WHERE shipments.id = files.shipment_id))"
-)
-
 
 _JOINED_AT = (
     "SELECT id, state, revision, progress, composing,"
@@ -38,16 +31,6 @@ _JOINED_AT = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Folder:
-    """One folder of an outbox; `path` is empty for the folder of the recipient itself."""
-
-    who: str
-    path: str
-    mtime: float
-    mode: int
-
-
 class Shown(NamedTuple):
     """What a listing shows of a file in an outbox.  A tuple: there are many, and little is done with each."""
 
@@ -57,16 +40,6 @@ class Shown(NamedTuple):
     mtime: float
     mode: int
     writer: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class SegmentRow:
-    """One stored segment of a draft, in order."""
-
-    blob: str
-    start_chunk: int
-    sealed: bool
-    durable: int = 0  # bytes known to be synced
 
 
 class Joining(NamedTuple):
@@ -326,25 +299,25 @@ class Drops:
 
     def file(self, file_id: int) -> File | None:
         """By its id."""
-        row = self._db.row(f"SELECT {_FILE} FROM files WHERE id = ?", (file_id,))  # noqa: S608
-        return _file(row) if row else None
+        row = self._db.row(f"SELECT {FILE} FROM files WHERE id = ?", (file_id,))  # noqa: S608
+        return file_of(row) if row else None
 
     def shown(self, owner_id: int, who: str, path: str) -> File | None:
         """What stands at this path in the outbox: the newest row there."""
         row = self._db.row(
-            f"SELECT {_FILE} FROM files WHERE owner_id = ? AND who = ? AND path = ? AND shown = 1"  # noqa: S608
+            f"SELECT {FILE} FROM files WHERE owner_id = ? AND who = ? AND path = ? AND shown = 1"  # noqa: S608
             " ORDER BY id DESC LIMIT 1",
             (owner_id, who, path),
         )
-        return _file(row) if row else None
+        return file_of(row) if row else None
 
     def at(self, owner_id: int, who: str, path: str) -> list[File]:
         """Every shown row at this path, oldest first."""
         rows = self._db.rows(
-            f"SELECT {_FILE} FROM files WHERE owner_id = ? AND who = ? AND path = ? AND shown = 1 ORDER BY id",  # noqa: S608
+            f"SELECT {FILE} FROM files WHERE owner_id = ? AND who = ? AND path = ? AND shown = 1 ORDER BY id",  # noqa: S608
             (owner_id, who, path),
         )
-        return [_file(row) for row in rows]
+        return [file_of(row) for row in rows]
 
     def in_folder(self, owner_id: int, who: str, folder: str, after: str = "", most: int = ALL) -> list[Shown]:
         """What stands right in a folder of the outbox, by name, on from the name `after`; of each the newest row."""
@@ -364,96 +337,19 @@ class Drops:
         """Every shown row below a folder of the outbox, in any depth; later rows stand later."""
         first, last = (f"{folder}/", f"{folder}0") if folder else ("", LAST)  # '0' comes right after '/'
         rows = self._db.rows(
-            f"SELECT {_FILE} FROM files WHERE owner_id = ? AND who = ? AND path >= ? AND path < ?"  # noqa: S608
+            f"SELECT {FILE} FROM files WHERE owner_id = ? AND who = ? AND path >= ? AND path < ?"  # noqa: S608
             " AND shown = 1 ORDER BY id",
             (owner_id, who, first, last),
         )
-        return [_file(row) for row in rows]
+        return [file_of(row) for row in rows]
 
     def of_shipment(self, shipment_id: str) -> list[File]:
         """By path."""
         rows = self._db.rows(
-            f"SELECT {_FILE} FROM files WHERE shipment_id = ? ORDER BY path, id",  # noqa: S608
+            f"SELECT {FILE} FROM files WHERE shipment_id = ? ORDER BY path, id",  # noqa: S608
             (shipment_id,),
         )
-        return [_file(row) for row in rows]
-
-    def names(self, shipment_id: str, within: str = "") -> list[str]:
-        """The paths of its files that begin with `within`."""
-        rows = self._db.rows(
-            "SELECT path FROM files WHERE shipment_id = ? AND path >= ? AND path < ? ORDER BY path",
-            (shipment_id, within, within + LAST),
-        )
-        return [row["path"] for row in rows]
-
-    def sent_in(self, shipment_id: str, folder: str, delivery_id: int, after: str, most: int) -> list[File]:
-        """The files of a shipment whose path is `folder`, with its slash, and a name, on from the name `after`.
-
-        Without those that this delivery's recipient has removed, as in the two that follow.
-        """
-        rows = self._db.rows(
-            f"SELECT {_FILE} FROM files WHERE shipment_id = ? AND path > ? AND path < ?"  # noqa: S608
-            f" AND SUBSTR(path, ?) NOT LIKE '%/%' AND {_NOT_HIDDEN} ORDER BY path, id LIMIT ?",
-            (shipment_id, folder + after, folder + LAST, len(folder) + 1, delivery_id, most),
-        )
-        return [_file(row) for row in rows]
-
-    def folders_sent_in(self, shipment_id: str, folder: str, delivery_id: int, after: str, most: int) -> list[str]:
-        """The names of the folders right in one of a shipment, on from the name `after`: a look for each of them."""
-        found: list[str] = []
-        at = f"{folder}{after}0" if after else folder  # '0' comes right after '/'
-        while len(found) < most:
-            path = self._db.value(
-                "SELECT path FROM files WHERE shipment_id = ? AND path >= ? AND path < ?"  # noqa: S608
-                f" AND SUBSTR(path, ?) LIKE '%/%' AND {_NOT_HIDDEN} ORDER BY path LIMIT 1",
-                (shipment_id, at, folder + LAST, len(folder) + 1, delivery_id),
-            )
-            if path is None:
-                break
-            found.append(path[len(folder) :].partition("/")[0])
-            at = f"{folder}{found[-1]}0"
-        return found
-
-    def has_shown(self, shipment_id: str, delivery_id: int, *but: str) -> bool:
-        """Whether a file is left, other than those at `but`: looks from the end, as clients remove from the start."""
-        others = " AND path <> ?" * len(but)
-        return bool(
-            self._db.value(
-                f"SELECT 1 FROM files WHERE shipment_id = ?{others} AND {_NOT_HIDDEN}"  # noqa: S608
-                " ORDER BY path DESC LIMIT 1",
-                (shipment_id, *but, delivery_id),
-            )
-        )
-
-    def sent_file(self, shipment_id: str, path: str) -> File | None:
-        """The file at this path of a shipment, whether the sender still lists it or not."""
-        row = self._db.row(
-            f"SELECT {_FILE} FROM files WHERE shipment_id = ? AND path = ?",  # noqa: S608
-            (shipment_id, path),
-        )
-        return _file(row) if row else None
-
-    def to_read(
-        self, shipment_id: str, path: str, delivery_id: int, name: str, kind: str
-    ) -> tuple[File, bytes | None, bool] | None:
-        """The same with the header of one kind that opens it for a delivery, and whether that has it hidden."""
-        row = self._db.row(
-            f"SELECT {_FILE}, (SELECT header FROM locks WHERE file_id = files.id AND kind = ?"  # noqa: S608
-            "  AND parcel = (SELECT parcel FROM deliveries WHERE id = ?)) AS header,"
-            " EXISTS (SELECT 1 FROM hidden WHERE delivery_id = ? AND name = ?) AS is_hidden"
-            " FROM files WHERE shipment_id = ? AND path = ?",
-            (kind, delivery_id, delivery_id, name, shipment_id, path),
-        )
-        return (_file(row), row["header"], bool(row["is_hidden"])) if row else None
-
-    def has_below(self, shipment_id: str, folder: str) -> bool:
-        """Whether a shipment has files below this path."""
-        return bool(
-            self._db.value(
-                "SELECT 1 FROM files WHERE shipment_id = ? AND path > ? AND path < ? LIMIT 1",
-                (shipment_id, f"{folder}/", f"{folder}0"),
-            )
-        )
+        return [file_of(row) for row in rows]
 
     def change_file(self, file_id: int, **columns: str | int | float | bytes | None) -> None:
         """Set columns of one file."""
@@ -484,205 +380,6 @@ class Drops:
             self._db.value("SELECT 1 FROM files WHERE shipment_id = ? LIMIT 1 OFFSET ?", (shipment_id, more_than))
         )
 
-    def disconnect(self, session: str) -> None:
-        """That session is gone."""
-        self._db.execute("UPDATE files SET connected = NULL WHERE connected = ?", (session,))
-
-    # ---- what processes have open
-
-    def being_written(self) -> list[File]:
-        """Every file that a session has open, or had when its process ended."""
-        rows = self._db.rows(f"SELECT {_FILE} FROM files WHERE state = 'draft' AND writer IS NOT NULL")  # noqa: S608
-        return [_file(row) for row in rows]
-
-    def written_by(self, worker: str) -> list[File]:
-        """The same of one process."""
-        rows = self._db.rows(
-            f"SELECT {_FILE} FROM files WHERE writer >= ? AND writer < ?",  # noqa: S608
-            _signed_by(worker),
-        )
-        return [_file(row) for row in rows]
-
-    def sessions(self) -> set[str]:
-        """The sessions that write, or have written and are still there, and those that a dead process had."""
-        rows = self._db.rows(
-            "SELECT DISTINCT writer FROM files WHERE writer IS NOT NULL"
-            " UNION SELECT DISTINCT connected FROM files WHERE connected IS NOT NULL"
-        )
-        return {str(row["writer"]) for row in rows}
-
-    def take_over(self, file_id: int, before: str, writer: str) -> bool:
-        """Compare and set: whose it was is not there, so who is quicker puts it away."""
-        return bool(
-            self._db.value(
-                "UPDATE files SET writer = ?, beat = 0, wanted = 0 WHERE id = ? AND writer = ? RETURNING 1",
-                (writer, file_id, before),
-            )
-        )
-
-    def want(self, file_id: int) -> None:
-        """Ask the process that has it open to let go."""
-        self._db.execute("UPDATE files SET wanted = 1 WHERE id = ? AND writer IS NOT NULL", (file_id,))
-
-    def wanted(self) -> list[File]:
-        """What somebody asks for."""
-        rows = self._db.rows(f"SELECT {_FILE} FROM files WHERE wanted = 1")  # noqa: S608
-        return [_file(row) for row in rows]
-
-    def disconnect_worker(self, worker: str) -> None:
-        """That process is gone, with all its sessions."""
-        within = _signed_by(worker)
-        self._db.execute("UPDATE files SET connected = NULL WHERE connected >= ? AND connected < ?", within)
-        self._db.execute("UPDATE files SET writer = NULL WHERE writer >= ? AND writer < ?", within)
-
-    # ---- segments
-
-    def segments(self, file_id: int) -> list[SegmentRow]:
-        """In order."""
-        rows = self._db.rows("SELECT * FROM segments WHERE file_id = ? ORDER BY position", (file_id,))
-        return [SegmentRow(row["blob"], row["start_chunk"], bool(row["sealed"]), row["durable"]) for row in rows]
-
-    def set_segments(self, file_id: int, segments: Iterable[SegmentRow]) -> None:
-        """These, and no others."""
-        self._db.execute("DELETE FROM segments WHERE file_id = ?", (file_id,))
-        for position, segment in enumerate(segments):
-            self._db.execute(
-                "INSERT INTO segments (file_id, position, blob, start_chunk, sealed, durable)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
-                (file_id, position, segment.blob, segment.start_chunk, int(segment.sealed), segment.durable),
-            )
-
-    def set_durable(self, file_id: int, segments: Iterable[SegmentRow]) -> None:
-        """So much of each is synced; what has no row any more stays without."""
-        self._db.execute_many(
-            "UPDATE segments SET durable = ? WHERE file_id = ? AND blob = ?",
-            [(segment.durable, file_id, segment.blob) for segment in segments],
-        )
-
-    def to_merge(self) -> list[File]:
-        """Complete files that still lie in pieces, oldest first; of what is held, none."""
-        rows = self._db.rows(
-            f"SELECT {_FILE} FROM files WHERE state <> 'draft' AND id IN (SELECT file_id FROM segments)"  # noqa: S608
-            " AND shipment_id IN (SELECT id FROM shipments WHERE state IN ('dropping', 'settling'))"
-            " ORDER BY progress, id"
-        )
-        return [_file(row) for row in rows]
-
-    def in_pieces(self, shipment_id: str) -> bool:
-        """Whether a file of it still lies in pieces."""
-        return bool(
-            self._db.value(
-                "SELECT 1 FROM segments JOIN files ON files.id = segments.file_id WHERE shipment_id = ? LIMIT 1",
-                (shipment_id,),
-            )
-        )
-
-    # ---- folders
-
-    def folders(self, owner_id: int, who: str) -> list[Folder]:
-        """Every folder for one recipient, in any depth."""
-        rows = self._db.rows("SELECT * FROM folders WHERE owner_id = ? AND who = ? ORDER BY path", (owner_id, who))
-        return [_folder(row) for row in rows]
-
-    def folders_in(self, owner_id: int, who: str, folder: str, after: str = "", most: int = ALL) -> list[Folder]:
-        """The folders right in a folder, by name, on from the name `after`."""
-        prefix, last = (f"{folder}/", f"{folder}0") if folder else ("", LAST)
-        rows = self._db.rows(
-            "SELECT * FROM folders WHERE owner_id = ? AND who = ? AND path > ? AND path < ?"
-            " AND SUBSTR(path, ?) NOT LIKE '%/%' ORDER BY path LIMIT ?",
-            (owner_id, who, prefix + after, last, len(prefix) + 1, most),
-        )
-        return [_folder(row) for row in rows]
-
-    def recipients(self, owner_id: int) -> set[str]:
-        """For whom this outbox has folders or files: a look for each of them, however much there is."""
-        found: set[str] = set()
-        for table in ("folders", "files"):
-            shown = "AND shown = 1" if table == "files" else ""
-            rows = self._db.rows(
-                "WITH RECURSIVE found (who) AS (SELECT '' UNION ALL"  # noqa: S608
-                f" SELECT (SELECT MIN(who) FROM {table} WHERE owner_id = ? {shown} AND who > found.who) FROM found"
-                "  WHERE found.who IS NOT NULL) SELECT who FROM found WHERE who <> ''",
-                (owner_id,),
-            )
-            found |= {row["who"] for row in rows}
-        return found
-
-    def folder(self, owner_id: int, who: str, path: str) -> Folder | None:
-        """One folder."""
-        row = self._db.row("SELECT * FROM folders WHERE owner_id = ? AND who = ? AND path = ?", (owner_id, who, path))
-        return _folder(row) if row else None
-
-    def make_folder(self, owner_id: int, who: str, path: str, mode: int, now: float) -> None:
-        """Nothing when it is there."""
-        self._db.execute(
-            "INSERT INTO folders (owner_id, who, path, mtime, mode) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-            (owner_id, who, path, now, mode),
-        )
-
-    def change_folder(self, owner_id: int, who: str, path: str, mtime: float, mode: int) -> None:
-        """Its times and mode."""
-        self._db.execute(
-            "UPDATE folders SET mtime = ?, mode = ? WHERE owner_id = ? AND who = ? AND path = ?",
-            (mtime, mode, owner_id, who, path),
-        )
-
-    def remove_folder(self, owner_id: int, who: str, path: str) -> None:
-        """Nothing when there is none."""
-        self._db.execute("DELETE FROM folders WHERE owner_id = ? AND who = ? AND path = ?", (owner_id, who, path))
-
-
-def shipment_of(row: sqlite3.Row) -> Shipment:
-    """As the rest of the exchange knows it."""
-    return Shipment(
-        id=row["id"],
-        sender_id=row["sender_id"],
-        recipient=row["recipient"],
-        who=row["who"],
-        folder=row["folder"],
-        subject=row["subject"],
-        message=row["message"],
-        state=ShipmentState(row["state"]),
-        revision=row["revision"],
-        made=row["made"],
-        progress=row["progress"],
-        sent=row["sent"],
-        expires=row["expires"],
-        ended=row["ended"],
-        erased=row["erased"],
-        cause=row["cause"],
-        reason=row["reason"],
-        scanned=row["scanned"],
-        others=tuple(row["others"].split()),
-        is_composing=bool(row["composing"]),
-        minimum=LockKind(row["minimum"]) if row["minimum"] else None,
-    )
-
-
-def _file(row: sqlite3.Row) -> File:
-    return File(
-        id=row["id"],
-        shipment_id=row["shipment_id"] or "",
-        owner_id=row["owner_id"],
-        who=row["who"],
-        path=row["path"],
-        state=FileState(row["state"]),
-        shown=bool(row["shown"]),
-        announced=row["announced"],
-        size=row["size"],
-        mtime=row["mtime"],
-        mode=row["mode"],
-        sha256=row["sha256"],
-        writer=row["writer"],
-        progress=row["progress"],
-        connected=row["connected"],
-        blob=row["blob"],
-        start=row["start"],
-        body=row["body"],
-        in_row=bool(row["in_row"]),
-        beat=row["beat"],
-    )
-
 
 def _in_folder(sender_id: int, who: str, path: str) -> dict[str, str | int]:
     folder, parent = path.partition("/")[0], path.rpartition("/")[0]
@@ -694,12 +391,3 @@ def _joining(row: Sequence[Any] | None) -> Joining | None:
         return None
     drop_id, state, revision, progress, is_composing, is_waiting, used = row
     return Joining(drop_id, ShipmentState(state), revision, progress, bool(is_composing), bool(is_waiting), used)
-
-
-def _signed_by(worker: str) -> tuple[str, str]:
-    """From where to where the names lie that a process signs with; an earlier version's were one word."""
-    return worker, f"{worker}!"  # '!' comes right after the blank
-
-
-def _folder(row: sqlite3.Row) -> Folder:
-    return Folder(row["who"], row["path"], row["mtime"], row["mode"])

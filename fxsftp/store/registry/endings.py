@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from fxsftp.domain.lifecycle import ShipmentState
 from fxsftp.domain.model import Shipment
-from fxsftp.store.registry.drops import shipment_of
 from fxsftp.store.registry.engine import Engine
+from fxsftp.store.registry.values import shipment_of
 
 Mark = tuple[str, int]  # the path and id of a file: how far an erasing has come
 START: Mark = ("", 0)

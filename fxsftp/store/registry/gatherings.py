@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fxsftp.domain.model import Shipment
-from fxsftp.store.registry.drops import shipment_of
 from fxsftp.store.registry.engine import Engine
+from fxsftp.store.registry.values import shipment_of
 
 
 @dataclass(frozen=True, slots=True)
