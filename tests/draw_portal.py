@@ -20,6 +20,7 @@ from playwright.sync_api import Browser, BrowserContext, Page
 
 from fxsftp import app
 from fxsftp.domain.model import Kind, LockKind, User
+from fxsftp.domain.places import parse
 from fxsftp.domain.policy import DAY
 from tests.browser import chromium
 from tests.gate import PASSWORD, PORTAL, Gate
@@ -151,6 +152,9 @@ def _packages(made: Scene) -> None:
     ann, now = made.user(ANN), house.clock()
     house.exchange.inbox.open_with_code(ann, put["open"], made.codes[put["open"]], now)
     house.exchange.inbox.open_with_code(ann, put["old"], made.codes[put["old"]], now)
+    reading = house.exchange.inbox.open(made.user(BOB), parse(f"/inbox/{put['code']}/read me.txt.age".encode()), now)
+    reading.read(0, reading.size)  # one of three
+    house.exchange.inbox.read_done(reading, now)
     put["draft"] = made.begin(ANN, [KARI], "Ref 23/4711 Quarterly report")
     made.add(ANN, put["draft"], {"report.csv": CSV, "tables/table-1.csv": CSV[:5000]})
 
