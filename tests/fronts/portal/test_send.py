@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import tempfile
 import threading
 from contextlib import suppress
@@ -13,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
+from fxsftp import shipped
 from fxsftp.domain.lifecycle import ShipmentState
 from fxsftp.domain.model import Kind, Standing, User
 from fxsftp.domain.places import Place, Room
@@ -251,6 +253,19 @@ def test_a_cancelled_upload_is_gone(visitor: Visitor) -> None:
     assert tus.client.delete(url, headers=tus.headers).status_code == 204
     assert tus.client.head(url, headers=tus.headers).status_code == 404
     assert tus.client.get(tus.path).json() == []
+
+
+def test_the_page_has_all_the_words_that_its_script_says(gate: Gate, visitor: Visitor, kari: User) -> None:
+    """And no sign that a value brings itself: browsers write `40 %` as each language does."""
+    source = (shipped.folder("config") / "static" / "sending.js").read_text()
+    (listed,) = re.findall(r"WORDS = \[(.*?)\];", source, re.DOTALL)
+    wanted, shipment = set(re.findall(r'"([a-z-]+)"', listed)), begin(visitor)
+    for language in ("en", "nb", "nn"):
+        gate.house.exchange.people.change(kari.email, gate.house.clock(), language=language)
+        words = dict(re.findall(r'data-word="([a-z-]+)">(.*?)</span>', visitor.get(f"/send/{shipment}").html))
+        assert set(words) == wanted
+        assert words["overall"].endswith("{percent}")
+        assert not [each for each in words.values() if "%" in each]
 
 
 def test_a_page_that_is_loaded_again_knows_its_files(gate: Gate, visitor: Visitor) -> None:
