@@ -349,7 +349,15 @@ def _filters(locale: str, zone: ZoneInfo, gettext: Callable[[str], str]) -> dict
     def because(reason: str) -> str:
         return reasons.said(reason, gettext)
 
-    return {verb.__name__: _strict(verb) for verb in (day, moment, number, size, word, because)}
+    def detail(text: str) -> str:
+        """Of an event: who and by which lock, or by which way what was told, and why not."""
+        if locked := re.fullmatch(r"(\S+@\S+: )(code|keys|session)", text):
+            return locked[1] + word(locked[2])
+        if notice := re.fullmatch(r"(mail|sms) (\w+)(: .+)?", text):
+            return f"{word(notice[1])} ({word(notice[2])}){because(notice[3] or '')}"
+        return because(text)
+
+    return {verb.__name__: _strict(verb) for verb in (day, moment, number, size, word, because, detail)}
 
 
 def _strict(verb: Callable[..., str]) -> Callable[..., str]:

@@ -96,6 +96,19 @@ def test_the_receipt_is_a_text_and_json(gate: Gate, visitor: Visitor, kari: User
     assert json.loads(visitor.client.get(f"/sent/{shipment}/receipt.json").text)["shipment"] == shipment
 
 
+def test_the_receipt_tells_the_history_in_the_users_language(gate: Gate, visitor: Visitor, kari: User) -> None:
+    house, ann = gate.house, gate.house.ann()
+    shipment = send(house, kari, ann.email)
+    with closing(app.open_exchange(house.settings, role="courier")) as courier:
+        for errand in courier.carriage.take_due("sms", house.clock(), lease="test", seconds=60, limit=100):
+            courier.carriage.failed(errand.notice.id, "test", "the number is not in use (Twilio 30005)", house.clock())
+    house.exchange.people.change(kari.email, house.clock(), language="nb")
+    said = visitor.client.get(f"/sent/{shipment}/receipt.txt").text
+    assert "ann@firm.example: kode" in said
+    assert "SMS (kode): nummeret er ikke i bruk (Twilio 30005)" in said
+    assert "arrived" not in said
+
+
 def test_a_recalled_package_is_gone_for_its_recipient(gate: Gate, visitor: Visitor, kari: User) -> None:
     ann = gate.house.ann()
     shipment = send(gate.house, kari, ANN)
