@@ -254,7 +254,8 @@ async def _serve_sftp(settings: Settings, stop: asyncio.Event, shared: Shared) -
         port=shared.port or settings.sftp.port,
         is_shared=shared.workers > 1,
     )
-    desk.see_to(desk.ask(exchange.writing.begin))  # who asks for a draft before that has come to it takes it up
+    # Who asks for a draft before that has come to it takes it up.
+    desk.see_to(desk.ask(exchange.writing.elsewhere.begin))
     growing = asyncio.create_task(_saying_what_grows(desk))
     deciding = asyncio.create_task(_deciding(settings, desk))
     _is_there_to_stay()
@@ -409,7 +410,7 @@ async def _serve_portal(settings: Settings, stop: asyncio.Event, shared: Shared)
     statics = Statics(shipped.folder("config") / "static")
     terms = portal_terms(settings, statics.prefix)
     exchange = open_exchange(settings, role="portal", running=shared.running)
-    exchange.writing.begin()
+    exchange.writing.elsewhere.begin()
     desk = Desk(exchange, SteadyClock(shared.clock))
     app = routes.portal(desk, templates_of(settings), terms, statics)
     listener = http.listen(app, settings.portal.listen, settings.portal.port, _certificate(settings))

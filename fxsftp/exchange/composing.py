@@ -42,9 +42,10 @@ from fxsftp.exchange.bodies import Bodies
 from fxsftp.exchange.dispatch import Dispatch
 from fxsftp.exchange.drafts import FILE_MODE, Draft
 from fxsftp.exchange.drops import Drops
+from fxsftp.exchange.elsewhere import PUT_AWAY, STEAL_AFTER
 from fxsftp.exchange.holdings import Holdings
 from fxsftp.exchange.people import People
-from fxsftp.exchange.writing import PUT_AWAY, STEAL_AFTER, Writing
+from fxsftp.exchange.writing import Writing
 
 RECIPIENTS = 50  # each costs an SMS and up to nine scrypts; more people are a group
 OPEN = 100  # packages that one sender has begun and not sent; who forgets this many has a program that does
@@ -284,7 +285,7 @@ class Composing:
         """Nobody writes this row when this returns.  Raises NotYours where somebody does who is not to be pushed."""
         draft = self._drops.writers.get(file.id)
         if draft is None:
-            self._writing.let_go(file)
+            self._writing.elsewhere.let_go(file)
             return
         if not draft.is_lost:
             if draft.session != writer and now - draft.last_write < STEAL_AFTER:
@@ -299,7 +300,7 @@ class Composing:
         draft = self._drops.writer(file)
         if draft is None and file.state is FileState.DRAFT and file.writer is not None:
             with suppress(NotYours):  # another process has it; what the row says is true, if a moment old
-                self._writing.let_go(file)
+                self._writing.elsewhere.let_go(file)
             file = self._file(self._open(user, shipment_id), file_id)
         return self._upload(file)
 

@@ -88,7 +88,7 @@ class Dispatch:
     def step(self, now: float) -> list[str]:
         """Dispatch and hold whatever is due.  Answers one line for the log for each shipment that moved."""
         self._writing.beat(now)
-        self._writing.bury_the_dead()
+        self._writing.elsewhere.bury_the_dead()
         self._loading.finish_all(now)
         self._erasing.finish_recalled(now)
         self._merge_all(now)

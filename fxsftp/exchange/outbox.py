@@ -97,7 +97,7 @@ class Outbox:
 
     def _as_left(self, file: File) -> File | None:
         """What a dead process had open, as it can be resumed."""
-        return self._writing.as_left(file) if file.writer and not self._drops.writer(file) else file
+        return self._writing.elsewhere.as_left(file) if file.writer and not self._drops.writer(file) else file
 
     def _entry(self, file: File) -> Entry:
         draft = self._drops.writers.get(file.id)

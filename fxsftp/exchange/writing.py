@@ -3,15 +3,12 @@
 Only `close_draft` completes a file, and when it has returned the file is durable.  What was lost stays as a
 draft that a later OPEN takes up; of two who write one name, the last genuine CLOSE wins.
 
-Any number of processes may write at one time.  A row belongs to the process that has signed it as `writer`, as long
-as that lives: nobody else touches it.  Who wants to go on with what has been still for a while asks for it, and its
-process lets go at its next beat.  What a dead process had open is taken up by whoever comes first.
+New small files of a folder that is being filled have a way of their own, in_hand.py.  What other processes have open
+stands in elsewhere.py, and which drop a new file joins in entering.py.
 """
 
 from __future__ import annotations
 
-import logging
-import time
 from collections.abc import Callable, Sequence
 
 from fxsftp import seal
@@ -27,22 +24,15 @@ from fxsftp.errors import (
     NoSuchPlace,
     NotYours,
     OverQuota,
-    TooManyFiles,
     Unavailable,
 )
 from fxsftp.exchange.bodies import Bodies
-from fxsftp.exchange.drafts import FILE_MODE, MODE_MASK, Draft, Litter, is_untouched, rows_of
+from fxsftp.exchange.drafts import Draft, Litter, is_untouched, rows_of
 from fxsftp.exchange.drops import Drops
+from fxsftp.exchange.elsewhere import PUT_AWAY, STEAL_AFTER, Elsewhere
+from fxsftp.exchange.entering import Entering
 from fxsftp.exchange.holdings import Holdings
 from fxsftp.exchange.in_hand import InHand
-from fxsftp.workers import name_of
-
-log = logging.getLogger("fxsftp.exchange")
-
-STEAL_AFTER = 10.0  # seconds without a write after which a reconnected client may take over its own draft
-PUT_AWAY = 30.0  # seconds that a client who reconnects waits for what its last session had open to be put away
-LOOK = 0.02  # seconds between two looks whether another process has let go
-PUTTING_AWAY = "puts away"  # the session that what a dead process had open is signed with meanwhile
 
 
 class Writing:
@@ -57,6 +47,8 @@ class Writing:
         self._bodies = bodies
         self._drops = drops
         self._crowd = seal.Crowd(self._policy.ahead_total)
+        self._entering = Entering(holdings, bodies, drops)
+        self.elsewhere = Elsewhere(holdings, bodies, drops)
         self.in_hand = InHand(holdings, bodies, drops, self.draft_of, self._row_of)
 
     # ---- OPEN
@@ -91,7 +83,7 @@ class Writing:
         if not create and not existing:
             raise NoSuchPlace(str(place))
         if self._policy.is_litter(path):
-            return self._open_litter(user, who, path, existing, now)
+            return self._entering.litter(user, who, path, existing, now)
         recipient, subject = self._drops.destination(user, who, path)
         used, quota = self._drops.usage(user)
         if existing and self._drops.is_before_dispatch(existing):
@@ -102,7 +94,7 @@ class Writing:
         beat = None if keeps else self._workers.ticks()
         writer = self._workers.signed(session)
         file_key = seal.new_file_key()
-        file = self._new_row(user, who, path, recipient, subject, existing, wishes, writer, beat, now, file_key)
+        file = self._entering.row(user, who, path, recipient, subject, existing, wishes, writer, beat, now, file_key)
         try:
             # Only now: the new row keeps the drop from leaving while the older one is taken up.
             base, refusal = self._base(file, now) if keeps else (None, None)
@@ -121,7 +113,7 @@ class Writing:
                 now=now,
             )
         except BaseException:
-            self._give_up(file, now)
+            self._entering.give_up(file, now)
             raise
         self._drops.writers[file.id] = draft
         return draft
@@ -177,94 +169,18 @@ class Writing:
             return "", place.who
         raise IsAFolder(place.name)
 
-    def _new_row(
-        self,
-        user: User,
-        who: str,
-        path: str,
-        recipient: str,
-        subject: str,
-        existing: File | None,
-        wishes: Wishes,
-        writer: str,
-        beat: float | None,
-        now: float,
-        file_key: bytes,
-    ) -> File:
-        rows = self._rows
-        before = self._drops.find_for(user, who, path, existing)
-        drop_id = before.id if before else self._drops.new_id()
-        drop_key = self._bodies.drop_key(drop_id, make=before is None, now=now)
-        with self._registry.atomic(durable=False):
-            # Meanwhile another session may have begun the folder, or the dispatcher may have sent it off.
-            shipment = self._drops.find_for(user, who, path, existing)
-            if shipment and shipment.id != drop_id:
-                if before is None:
-                    self._bodies.forget_drop_key(drop_id)
-                drop_id = shipment.id
-                drop_key = self._bodies.drop_key(drop_id)
-            elif before and shipment is None:
-                drop_id = self._drops.new_id()
-                drop_key = self._bodies.drop_key(drop_id, make=True, now=now)
-            if shipment is None:
-                self._drops.begin(drop_id, user, recipient, who, path, subject, now)
-            elif not (existing and existing.shipment_id == drop_id) and rows.has_files(
-                drop_id, self._policy.max_files - 1
-            ):
-                raise TooManyFiles(self._policy.max_files)
-            self._drops.make_parents(user, who, path, now)
-            file_id = rows.add_file(
-                drop_id,
-                user.id,
-                who,
-                path,
-                FileState.DRAFT,
-                wishes.mtime if wishes.mtime is not None else now,
-                (wishes.mode if wishes.mode is not None else FILE_MODE) & MODE_MASK,
-                now,
-                writer=writer,
-                key=seal.wrap_under(drop_key, file_key),
-                announced=wishes.size,
-                waits=True,
-                beat=beat,
-            )
-            self._drops.changed(drop_id, now)
-            file = rows.file(file_id)
-        assert file is not None
-        return file
-
     def _row_of(self, user: User, draft: Draft) -> File:
         """The row of what was in hand."""
         file = draft.file
         recipient, subject = self._drops.destination(user, file.who, file.path)
         existing = self._rows.shown(user.id, file.who, file.path)
         wishes = Wishes(size=file.announced, mtime=file.mtime, mode=file.mode)
-        row = self._new_row(
+        row = self._entering.row(
             user, file.who, file.path, recipient, subject, existing, wishes, draft.session, self._workers.ticks(),
             draft.opened, draft.fresh_key,
         )  # fmt: skip
         self._drops.writers[row.id] = draft
         return row
-
-    def _open_litter(self, user: User, who: str, path: str, existing: File | None, now: float) -> Litter:
-        with self._registry.atomic(durable=False):
-            if who:
-                self._drops.recipient(user, who)
-            self._drops.make_parents(user, who, path, now)
-            file_id = existing.id if existing else self._rows.add_file(
-                None, user.id, who, path, FileState.COMPLETE, now, FILE_MODE, now,
-                writer=None, key=None, announced=None, waits=False,
-            )  # fmt: skip
-            file = self._rows.file(file_id)
-        assert file is not None
-        return Litter(file)
-
-    def _give_up(self, file: File, now: float) -> None:
-        """An OPEN that came to nothing leaves no row."""
-        self._drops.writers.pop(file.id, None)
-        with self._registry.atomic():
-            self._rows.forget_file(file.id)
-            self._drops.changed(file.shipment_id, now)
 
     # ---- what an OPEN may resume
 
@@ -285,7 +201,7 @@ class Writing:
                 other.put_away.wait(PUT_AWAY)
                 older = self._rows.file(older.id)
             else:
-                older = self.let_go(older)
+                older = self.elsewhere.let_go(older)
         except NotYours as refusal:
             return None, refusal
         if older is None or not older.size:
@@ -308,106 +224,6 @@ class Writing:
             raise NotYours(base.name)
         self._drops.writers.pop(draft.file.id, None)
         self._drops.writers[base.id] = draft
-
-    # ---- what other processes have open
-
-    def let_go(self, file: File) -> File | None:
-        """The row when no other process has it open; None when it is gone.  Raises NotYours when one does, and writes.
-
-        One that lives and has not written for a while puts it away itself, as soon as it hears that it is asked.
-        """
-        until = time.monotonic() + PUT_AWAY
-        current: File | None = file
-        while current and current.writer:
-            if self._is_ours(current.writer):
-                if current.id in self._drops.writers or current.beat is None or not self._has_been_still(current):
-                    return current
-                self.take_up(current)  # it could not be put away when its session ended
-            elif not self._workers.is_there(name_of(current.writer)):
-                self.take_up(current)
-            elif time.monotonic() > until or not self._has_been_still(current):
-                raise NotYours(current.name)
-            else:
-                with self._registry.atomic(durable=False):
-                    self._registry.writers.want(current.id)
-                time.sleep(LOOK)
-            current = self._rows.file(file.id)
-        return current
-
-    def as_left(self, file: File) -> File | None:
-        """The row as it is once what a dead process had open is taken up: what a client asks before it resumes."""
-        until = time.monotonic() + PUT_AWAY
-        current: File | None = file
-        while current and current.writer:
-            if not self._workers.is_there(name_of(current.writer)):
-                self.take_up(current)
-            elif current.writer.endswith(f" {PUTTING_AWAY}") and time.monotonic() < until:
-                time.sleep(LOOK)
-            else:
-                return current
-            current = self._rows.file(file.id)
-        return current
-
-    def _is_ours(self, writer: str) -> bool:
-        return self._workers.is_mine(writer) and writer != self._workers.signed(PUTTING_AWAY)
-
-    def _has_been_still(self, file: File) -> bool:
-        return self._workers.ticks() - (file.beat or 0) >= STEAL_AFTER
-
-    def take_up(self, file: File) -> None:
-        """What nobody has open any more can be resumed: after kill -9, what lies in blobs, and stat shows that.
-
-        The row may have been a beat behind it.  Several may do so at once, and one does.
-        """
-        writer = self._workers.signed(PUTTING_AWAY)
-        with self._registry.atomic(durable=False):
-            if not self._registry.writers.take_over(file.id, file.writer or "", writer):
-                return
-        try:
-            self._take_up(file, writer)
-        except FxError as problem:
-            log.error("shipment %s: what is left of a draft can't be taken up: %s", file.shipment_id, problem)
-            with self._registry.atomic(durable=False):
-                self._rows.change_file(file.id, writer=None)
-
-    def _take_up(self, file: File, writer: str) -> None:
-        draft = seal.Draft(
-            self._bodies.draft_key(file), lambda _: self._holdings.bodies.create(), self._bodies.stored(file),
-            name=file.name,
-        )  # fmt: skip
-        segments = rows_of(draft.suspend())
-        with self._registry.atomic():
-            current = self._rows.file(file.id)
-            if current is None or current.writer != writer:
-                return
-            if segments or draft.flushed or current.in_row or self._drops.is_composing(current):
-                self._registry.segments.set(current.id, segments)
-                self._rows.change_file(current.id, size=draft.flushed, writer=None, sha256=None)
-            else:
-                self._drops.forget(current)
-            self._drops.changed(current.shipment_id, current.progress)
-        self._holdings.bodies.erase(*(self._bodies.blob_id(blob) for blob in draft.dropped))
-
-    def begin(self) -> None:
-        """At the start of a process that serves: what dead ones had open is lost, and their sessions are gone."""
-        names = {name_of(session) for session in self._registry.writers.sessions()} | self._registry.guests.workers()
-        for name in names:
-            if not self._workers.is_there(name):
-                self._bury(name)
-        self.bury_the_dead()
-
-    def bury_the_dead(self) -> None:
-        """The same meanwhile, said every moment: of those that have left a file behind."""
-        for name in self._workers.dead():
-            self._bury(name)
-            self._workers.forget(name)
-
-    def _bury(self, name: str) -> None:
-        for file in self._registry.writers.written_by(name):
-            self.take_up(file)
-        with self._registry.atomic():
-            self._registry.writers.disconnect_worker(name)
-            self._registry.guests.forget_all(name)
 
     # ---- CLOSE
 
@@ -491,7 +307,7 @@ class Writing:
                 self._rows.change_file(below.id, mtime=draft.mtime)
             if below and draft.mode != draft.file.mode:
                 self._rows.change_file(below.id, mode=draft.mode)
-            self._give_up(draft.file, now)
+            self._entering.give_up(draft.file, now)
 
     # ---- a session that is gone
 
@@ -506,7 +322,7 @@ class Writing:
             return
         if not draft.is_touched:
             draft.abandon()
-            self._give_up(draft.file, now)
+            self._entering.give_up(draft.file, now)
             return
         if self.in_hand.lose(draft):
             return
@@ -579,7 +395,7 @@ class Writing:
         """
         self.in_hand.beat(now)
         for file in self._registry.writers.wanted():
-            if file.writer and self._is_ours(file.writer):
+            if file.writer and self.elsewhere.is_ours(file.writer):
                 self._answer(file, now)
         moved = [draft for draft in list(self._drops.writers.values()) if draft.moved and not draft.is_lost]
         if not moved:
@@ -593,7 +409,7 @@ class Writing:
     def _answer(self, file: File, now: float) -> None:
         draft = self._drops.writers.get(file.id)
         if draft is None:  # it could not be put away when its session ended
-            self.take_up(file)
+            self.elsewhere.take_up(file)
         elif draft.moved or now - draft.last_write < STEAL_AFTER:
             with self._registry.atomic(durable=False):
                 self._rows.change_file(file.id, wanted=0, beat=self._workers.ticks())

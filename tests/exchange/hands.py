@@ -187,7 +187,7 @@ def killed(house: House) -> Exchange:
         draft.settle_chores()  # a moment passes: rows that were on their way have arrived
     house.exchange._holdings.workers.end()
     house.exchange = another_process(house)
-    house.exchange.writing.begin()
+    house.exchange.writing.elsewhere.begin()
     return house.exchange
 
 

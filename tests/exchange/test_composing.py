@@ -540,7 +540,7 @@ def test_an_sftp_service_that_starts_leaves_alone_what_the_portal_writes(house: 
     write(draft, LONG[:150_000])
     draft.settle_chores()
     other = another_process(house)
-    other.writing.begin()
+    other.writing.elsewhere.begin()
     write(draft, LONG[150_000:], start=150_000)
     room(kari).finish_file(draft, kari.now)
     assert submit(kari, drop).state is ShipmentState.WAITING

@@ -52,6 +52,6 @@ def test_those_of_a_dead_process_count_no_more_and_are_forgotten(house: House, o
     house.exchange._holdings.workers.end()
 
     come_in(other, ann, "3")
-    other.writing.begin()
+    other.writing.elsewhere.begin()
 
     assert registry_of(other).guests.of_user(ann.id) == {other._holdings.workers.name: 1}

@@ -170,7 +170,7 @@ def test_who_looks_at_a_draft_before_a_new_service_has_come_to_it_sees_what_was_
     revived = Hand(house, ann.user, "s2", another_process(house))
     size = revived.stat(FILE).size if looks == "stat" else revived.ls(FILE.rpartition("/")[0])["large.bin"]
     assert size == 9 * seal.CHUNK
-    revived.exchange.writing.begin()
+    revived.exchange.writing.elsewhere.begin()
     assert revived.stat(FILE).size == size
 
 

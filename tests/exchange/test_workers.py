@@ -83,7 +83,7 @@ def test_a_start_a_beat_and_a_dispatcher_leave_alone_what_another_process_writes
     write(draft, DATA[:200_000])
     draft.settle_chores()
 
-    other.writing.begin()
+    other.writing.elsewhere.begin()
     house.clock.turn(3600)
     other.dispatch.step(house.clock())
 
@@ -217,7 +217,7 @@ def test_a_process_taken_for_dead_finds_out_at_its_next_beat(house: House, ann: 
     draft = ann.open(PATH)
     write(draft, DATA[:200_000])
     die(house.exchange)
-    other.writing.begin()
+    other.writing.elsewhere.begin()
     write(draft, DATA[200_000:250_000], start=200_000)
 
     house.exchange.writing.beat(house.clock())
@@ -264,7 +264,7 @@ def test_many_take_up_at_once_what_a_dead_process_had_open(house: House, ann: Ha
     write(ann.open(PATH), DATA[:200_000])
     die(house.exchange)
     others = [another_process(house) for _ in range(4)]
-    threads = [threading.Thread(target=each.writing.begin) for each in others]
+    threads = [threading.Thread(target=each.writing.elsewhere.begin) for each in others]
     for thread in threads:
         thread.start()
     for thread in threads:
