@@ -1,14 +1,14 @@
 """One SQLite database as the store sees it: transactions that hold, reads that don't wait, commits that share a sync.
 
 Only this file and migrations.py know that it is SQLite; what is above speaks plain, portable SQL (no PRAGMA,
-no `INSERT OR …`, no rowid) through six verbs.  It is safe for any number of threads and processes.
+no `INSERT OR …`, no rowid) through seven verbs.  It is safe for any number of threads and processes.
 
 **Transactions.** `with engine.atomic():` is BEGIN IMMEDIATE … COMMIT.  Not a deferred BEGIN: one that reads and then
 writes fails at once when another process wrote in between, busy timeout or not.
 
 **Group commit.** SQLite documents `synchronous=FULL` in WAL mode as `NORMAL` plus one sync of the -wal file after
 each commit.  We run NORMAL and do that one sync ourselves, after the write lock is given back, so that all who
-committed meanwhile share it (`_SyncGroup`).  `atomic()` returns only after a sync that *began* after its COMMIT.  Why
+committed meanwhile share it (turns.py).  `atomic()` returns only after a sync that *began* after its COMMIT.  Why
 this is FULL's promise and not less:
   - NORMAL syncs the -wal before each checkpoint, the database after it and the new -wal header when the log is reused
     (sqlite.org/pragma.html#pragma_synchronous): a commit that left the log before our sync is durable in the database.
@@ -39,6 +39,7 @@ from typing import Any
 from sqlite_utils import Database
 
 from fxsftp import errors
+from fxsftp.store.registry.turns import SyncGroup, Turn
 
 Parameters = Sequence[Any] | Mapping[str, Any]
 
@@ -62,7 +63,7 @@ class Engine:
         self.path = path
         self.name = name
         self._busy = busy
-        self._turn = _Turn()  # to write; SQLite's own lock, among processes, comes after it
+        self._turn = Turn()  # to write; SQLite's own lock, among processes, comes after it
         self._owner: int | None = None  # the thread that has the turn
         self._depth = 0  # of its atomic()
         self._wants_sync = False
@@ -79,7 +80,7 @@ class Engine:
             self._writer.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT}")
             self._writer.execute("SELECT count(*) FROM sqlite_master").fetchone()  # makes sure that the -wal is there
         self._log = os.open(f"{path}-wal", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        self._group = _SyncGroup(name, lambda: sync(self._log))
+        self._group = SyncGroup(name, lambda: sync(self._log))
         self.database = Database(self._writer, execute_plugins=False)  # for migrations, inspection, maintenance
         _sync_folder(path.parent)
 
@@ -346,87 +347,6 @@ class _Connection:
     def __exit__(self, *_: object) -> None:
         if self._reader:
             self._engine._readers.append(self._reader)
-
-
-class _Turn:
-    """A lock that nobody has twice while another waits: some write many short transactions, one after the other."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._next = threading.Lock()
-
-    def acquire(self, *, timeout: float = threading.TIMEOUT_MAX) -> bool:
-        """False when it can't be had within so many seconds."""
-        until = time.monotonic() + timeout
-        if not self._next.acquire(timeout=timeout):
-            return False
-        try:
-            left = min(max(0, until - time.monotonic()), threading.TIMEOUT_MAX)
-            return self._lock.acquire(timeout=left)
-        finally:
-            self._next.release()
-
-    def release(self) -> None:
-        self._lock.release()
-
-    def __enter__(self) -> None:
-        self.acquire()
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
-
-
-class _SyncGroup:
-    """Many wait, one syncs: each returns after a sync that began after it asked.
-
-    The first to come leads.  Those who ask while its sync runs can't be covered by it (their commit may be younger),
-    so they wait, and one of them leads the next, for all who asked until that one begins.
-    """
-
-    def __init__(self, name: str, sync: Callable[[], None]) -> None:
-        self._name = name
-        self._sync = sync
-        self._changed = threading.Condition()
-        self._asked = 0  # tickets given
-        self._covered = 0  # tickets whose sync is done
-        self._is_syncing = False
-        self._failure: OSError | None = None
-
-    def wait(self) -> None:
-        """Return once everything written before this call is on the disk."""
-        with self._changed:
-            self._asked += 1
-            ticket = self._asked
-            while self._covered < ticket:
-                self.check()
-                if self._is_syncing:
-                    self._changed.wait()
-                else:
-                    self._lead()
-
-    def check(self) -> None:
-        """Refuse for good after a failure.
-
-        The kernel drops the pages that it could not write, so the next sync's success would prove nothing; what is
-        really on the disk shows when the process starts anew.
-        """
-        if self._failure is not None:
-            raise errors.Unavailable(f"the {self._name} could not be synced") from self._failure
-
-    def _lead(self) -> None:
-        covers = self._asked
-        self._is_syncing = True
-        self._changed.release()
-        try:
-            self._sync()
-        except OSError as failure:
-            self._failure = failure
-        finally:
-            self._changed.acquire()
-            self._is_syncing = False
-            if self._failure is None:
-                self._covered = covers
-            self._changed.notify_all()
 
 
 def _create_private(path: Path) -> None:
