@@ -15,8 +15,9 @@ from tests import browser
 from tests.house import House
 from tests.plans import no_scan
 from tests.spy import no_nonce_twice
+from tests.work import light_work, real_work
 
-__all__ = ["no_nonce_twice", "no_scan"]
+__all__ = ["light_work", "no_nonce_twice", "no_scan", "real_work"]
 
 
 @pytest.fixture
