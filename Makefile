@@ -1,6 +1,8 @@
 # The commands of the README.  Each does all of its own set-up from a clean clone; done once, set-up costs nothing.
 
 SHELL := /bin/sh
+# Where this is set, each of some hundred processes that the tests start would compile the whole program anew.
+unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help setup demo test lint soak bench screenshots audit lock
 .NOTPARALLEL:
 
@@ -28,7 +30,7 @@ test: setup
 	@$(MAKE) --no-print-directory lint
 	@requirements/audit || echo 'audit: see above; this alone does not fail the tests'
 	@.venv/bin/python -m pytest $(ARGS)
-	@.venv/bin/python -m pytest -m browser $(ARGS)
+	@.venv/bin/python -m pytest -m browser -n 4 $(ARGS)
 
 lint: setup
 	@.venv/bin/ruff check
