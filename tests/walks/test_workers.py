@@ -50,7 +50,8 @@ def worker_of(served: Served, port: int) -> int:
     """Who serves the connection from this port."""
     ends = f":{served.port:04X}", f":{port:04X}"
     lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
-    (inode,) = [line[9] for line in lines if line[1].endswith(ends[0]) and line[2].endswith(ends[1])]
+    found = {line[9] for line in lines if line[1].endswith(ends[0]) and line[2].endswith(ends[1])}
+    (inode,) = found - {"0"}  # that of a connection which is over
     (pid,) = [pid for pid in workers(served) if f"socket:[{inode}]" in open_files(pid)]
     return pid
 
