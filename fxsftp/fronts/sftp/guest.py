@@ -32,6 +32,7 @@ from fxsftp.templates import Templates
 log = logging.getLogger("fxsftp.sftp")
 
 RESTARTED = "The exchange is being restarted. Connect again in a moment."
+MOMENT = 1.0  # seconds in which a key that was theirs when it was shown still is when it has signed
 GRACE = 1.0  # seconds in which there may be room again for who finds none
 
 
@@ -92,6 +93,7 @@ class Guest(asyncssh.SSHServer):
         self._coming_in: asyncio.Task[bool] | None = None
         self._here_since = asyncio.get_running_loop().time()
         self._proven: User | None = None
+        self._known_until = 0.0
         self._second = Second(self._desk)
         self._refusal = "Log in first."
         self._tries = self._keys = self._names = 0
@@ -191,13 +193,15 @@ class Guest(asyncssh.SSHServer):
         if self._keys > 2 * self._terms.keys:
             raise self._enough("Too many keys. Say which one to use: ssh -o IdentitiesOnly=yes -i KEY")
         shown = base64.b64encode(key.public_data).decode()
+        if self._proven and shown == self.proof and asyncio.get_running_loop().time() < self._known_until:
+            return True
         until = self._in(self._terms.unknown)
         user, owes = await self._desk.ask(self._owner, username.casefold(), shown)
         if not user:
             await self._pass(until)
             return False
         self._second.expect(user if owes else None)
-        self._proven, self.proof = user, shown
+        self._proven, self.proof, self._known_until = user, shown, self._in(MOMENT)
         return True
 
     def _owner(self, email: str, shown: str) -> tuple[User | None, bool]:

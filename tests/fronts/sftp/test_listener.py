@@ -12,6 +12,8 @@ import asyncssh
 import pytest
 
 from fxsftp.domain.model import Kind
+from fxsftp.fronts.sftp import guest
+from fxsftp.fronts.sftp.guest import Guest
 from tests.fronts.sftp import raw as sftp
 from tests.fronts.sftp.conftest import ANN, BOB, KARI, Door
 from tests.fronts.sftp.raw import string
@@ -59,6 +61,32 @@ def test_every_key_of_a_user_logs_in_and_nobody_elses(door: Door) -> None:
             await door.connect(ANN, client_keys=[str(door.keys[KARI])])
 
     asyncio.run(walk())
+
+
+def test_whose_a_key_is_is_looked_for_once_when_it_is_shown_and_then_signs(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless a moment has passed: then it may have been removed."""
+    looked: list[str] = []
+    owner = Guest._owner
+
+    def look(guest: Guest, email: str, shown: str) -> Any:
+        looked.append(email)
+        return owner(guest, email, shown)
+
+    monkeypatch.setattr(Guest, "_owner", look)
+
+    async def walk() -> None:
+        async with door.connect(ANN):
+            (there,) = door.listener.guests
+            assert there._keys == 2
+
+    asyncio.run(walk())
+    assert looked == [ANN]
+    door.until(lambda: not door.listener.guests)
+    monkeypatch.setattr(guest, "MOMENT", 0.0)
+    asyncio.run(walk())
+    assert looked == [ANN] * 3
 
 
 def test_who_is_unknown_disabled_or_a_group_hears_the_same(hasty: Door) -> None:
