@@ -17,10 +17,16 @@ from fxsftp.exchange.reading import Reading
 from fxsftp.fronts.desk import Desk
 
 LOOK = 2.0  # seconds between two looks whether somebody who reads may read on
+PAGES = 256 << 10  # bytes; what a folder's page that is read, and the next, are counted for; mostly it is half of it
 
 
 class Handle:
     """Something opened.  What a kind of thing can't do is refused here."""
+
+    @property
+    def held(self) -> int:
+        """Bytes that are kept in memory for as long as it is open."""
+        return 0
 
     def read(self, offset: int, count: int) -> bytes:  # noqa: ARG002  # here and below: a refusal
         """Up to `count` bytes; none at the end."""
@@ -138,6 +144,10 @@ class PageHandle(Handle):
     def __init__(self, entry: Entry, text: bytes) -> None:
         self._entry, self._text = entry, text
 
+    @property
+    def held(self) -> int:
+        return len(self._text)
+
     def read(self, offset: int, count: int) -> bytes:
         return self._text[offset : offset + count]
 
@@ -165,6 +175,10 @@ class FolderHandle(Handle):
         self._name, self._tell, self._fetch = name, tell, fetch if page else None
         self._page, self._last, self._next = tell(page), page[-1].name if page else "", 0
         self._coming: asyncio.Task[tuple[Sequence[bytes], str]] | None = None
+
+    @property
+    def held(self) -> int:
+        return PAGES if self._fetch else 0  # nothing any more when it was read to its end
 
     def more(self, most: int) -> Sequence[bytes]:
         if not self._next:  # who begins to read a page will want the one after it

@@ -23,6 +23,7 @@ from fxsftp.fronts.sftp.rooms import Rooms
 from fxsftp.fronts.sftp.wire import DATA_MOST, PACKET_MOST, READ_MOST, Kind, Reader, Status
 
 HANDLES_MOST = 256  # open at once in a session; clients keep one or two, sshfs a few dozen
+HELD_MOST = 4 << 20  # bytes of folders and rendered pages open at once: 16 folders; clients read one and close it
 NAMES_MOST = 32 << 10  # bytes of names in one answer to READDIR: some clients take no more than 34,000 (ssh2, Ganymed)
 
 log = logging.getLogger("fxsftp.sftp")
@@ -58,7 +59,7 @@ class Verbs:
     async def _open(self, number: int, reader: Reader) -> bytes:
         path, how, wishes = reader.string(), reader.uint32(), reader.wishes()
         self._check_handles()
-        return self._handed(number, await self._rooms.open(path, how, wishes))
+        return await self._handed(number, await self._rooms.open(path, how, wishes))
 
     async def _close(self, number: int, reader: Reader) -> bytes:
         handle = self._handles.pop(reader.string(), None)
@@ -97,7 +98,7 @@ class Verbs:
     async def _opendir(self, number: int, reader: Reader) -> bytes:
         path = reader.string()
         self._check_handles()
-        return self._handed(number, await self._rooms.open_folder(path))
+        return await self._handed(number, await self._rooms.open_folder(path))
 
     def _readdir(self, number: int, reader: Reader) -> Answer:
         handle = self._handle(reader)
@@ -220,7 +221,12 @@ class Verbs:
         if len(self._handles) >= HANDLES_MOST:
             raise Conflict(f"{HANDLES_MOST} files are open in this session. Close one first")
 
-    def _handed(self, number: int, handle: Handle) -> bytes:
+    async def _handed(self, number: int, handle: Handle) -> bytes:
+        """The answer with what was opened, if all that is open may be kept in memory beside each other."""
+        held = handle.held and sum(each.held for each in self._handles.values())
+        if held and held + handle.held > HELD_MOST:  # one alone is always shown, however long
+            await handle.close()
+            raise Conflict("too many folders and pages are open in this session. Close one first")
         name = self._next_handle.to_bytes(4, "big")  # never used twice, so that one that was closed stays closed
         self._next_handle += 1
         self._handles[name] = handle

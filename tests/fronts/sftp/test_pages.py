@@ -11,7 +11,7 @@ import pytest
 from fxsftp import app
 from fxsftp.domain.model import Entry
 from fxsftp.errors import Unavailable
-from fxsftp.fronts.sftp import receipts, rooms
+from fxsftp.fronts.sftp import receipts, rooms, verbs
 from fxsftp.fronts.sftp.handles import FolderHandle
 from fxsftp.fronts.sftp.receipts import Receipts
 from fxsftp.templates import Templates
@@ -23,6 +23,7 @@ from tests.house import at
 
 PAGE = 20
 OUTBOX = f"/outbox/{ANN}"
+MANY = "That can't be done now: too many folders and pages are open in this session. Close one first"
 
 
 @pytest.fixture(autouse=True)
@@ -269,5 +270,45 @@ def test_a_listing_given_up_half_way_holds_up_nobody(door: Door) -> None:
             assert (await raw.ask(sftp.READDIR, string(handle))).kind == sftp.NAME
             assert (await raw.ask(sftp.CLOSE, string(handle))).code == sftp.OK
             assert (await raw.ask(sftp.READDIR, string(handle))).code == sftp.FAILURE
+
+    asyncio.run(walk())
+
+
+def test_a_session_keeps_sixteen_folders_open_and_no_more(door: Door) -> None:
+    """What was read to its end counts no more, what was closed neither; and files are opened all the same."""
+    fill_outbox(door.exchange, door.users[KARI].id, ANN, [f"{number:04}" for number in range(5 * PAGE)], 0)
+
+    async def walk() -> None:
+        async with door.raw(KARI) as raw, door.raw(KARI) as other:
+            handles = [(await raw.ask(sftp.OPENDIR, string(OUTBOX))).handle for _ in range(16)]
+            for number in range(2):
+                refused = await raw.ask(sftp.OPENDIR, string(OUTBOX))
+                assert (refused.code, refused.text) == (sftp.FAILURE, MANY)
+                assert (await raw.open("/README.txt", sftp.R)).text == MANY
+                assert (await raw.put(f"{OUTBOX}/a.csv", b"x")).code == sftp.OK
+                assert len(await other.list(OUTBOX)) == 5 * PAGE + 1
+                while (await raw.ask(sftp.READDIR, string(handles[number]))).kind == sftp.NAME:
+                    pass
+                handles.append((await raw.ask(sftp.OPENDIR, string(OUTBOX))).handle)
+                assert (await raw.ask(sftp.CLOSE, string(handles.pop()))).code == sftp.OK
+                handles.append((await raw.ask(sftp.OPENDIR, string(OUTBOX))).handle)
+
+    asyncio.run(walk())
+
+
+def test_rendered_pages_are_open_up_to_so_many_bytes_and_a_long_one_alone(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def walk() -> None:
+        async with door.raw(KARI) as raw:
+            size = (await raw.ask(sftp.STAT, string("/README.txt"))).size
+            monkeypatch.setattr(verbs, "HELD_MOST", 3 * size)
+            handles = [(await raw.open("/README.txt", sftp.R)).handle for _ in range(3)]
+            assert (await raw.open("/README.txt", sftp.R)).text == MANY
+            monkeypatch.setattr(verbs, "HELD_MOST", size - 1)
+            for handle in handles:
+                assert (await raw.open("/README.txt", sftp.R)).text == MANY
+                assert (await raw.ask(sftp.CLOSE, string(handle))).code == sftp.OK
+            assert (await raw.open("/README.txt", sftp.R)).handle
 
     asyncio.run(walk())
