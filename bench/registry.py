@@ -172,7 +172,7 @@ class Asking:
 
         def opening() -> Callable[[], object]:
             place = at(self._path)
-            return lambda: (inbox.stat(kari, place, now), inbox.open(kari, place, now))
+            return lambda: (inbox.stat(kari, place, now), self.exchange.collecting.open(kari, place, now))
 
         def outbox_page(user: User) -> Callable[[], object]:
             who = self.chance.choice(self._addressed(user))

@@ -150,11 +150,13 @@ def _packages(made: Scene) -> None:
     house.exchange.totp.allow(made.user(SIRI), house.clock())  # who sets up a second factor, and then owes it
     made.carry()
     ann, now = made.user(ANN), house.clock()
-    house.exchange.inbox.open_with_code(ann, put["open"], made.codes[put["open"]], now)
-    house.exchange.inbox.open_with_code(ann, put["old"], made.codes[put["old"]], now)
-    reading = house.exchange.inbox.open(made.user(BOB), parse(f"/inbox/{put['code']}/read me.txt.age".encode()), now)
+    house.exchange.opening.open_with_code(ann, put["open"], made.codes[put["open"]], now)
+    house.exchange.opening.open_with_code(ann, put["old"], made.codes[put["old"]], now)
+    reading = house.exchange.collecting.open(
+        made.user(BOB), parse(f"/inbox/{put['code']}/read me.txt.age".encode()), now
+    )
     reading.read(0, reading.size)  # one of three
-    house.exchange.inbox.read_done(reading, now)
+    house.exchange.collecting.read_done(reading, now)
     put["draft"] = made.begin(ANN, [KARI], "Ref 23/4711 Quarterly report")
     made.add(ANN, put["draft"], {"report.csv": CSV, "tables/table-1.csv": CSV[:5000]})
 

@@ -4,7 +4,8 @@ Nothing on this floor knows SFTP, HTTP, mail or a terminal.  Time comes in as an
 A method either returns with the registry committed, or raises and nothing happened.
 
 One drop's way through these rooms:  writing (open_draft, close_draft)  →  dispatch (step)  →  carriage
-(take_due)  →  inbox (open, read_done)  →  sent (find);  upkeep (sweep) ends it.
+(take_due)  →  inbox (list)  →  opening (open_with_code)  →  collecting (open, read_done)  →  sent (find);  upkeep
+(sweep) ends it.
 One person's:  people (invite)  →  links (request_by_invitation, set_password)  →  visits (begin), totp (check).
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 from fxsftp.exchange.bodies import Bodies
 from fxsftp.exchange.carriage import Carriage
+from fxsftp.exchange.collecting import Collecting
 from fxsftp.exchange.composing import Composing
 from fxsftp.exchange.confirmations import Confirmations
 from fxsftp.exchange.dispatch import Dispatch
@@ -23,6 +25,8 @@ from fxsftp.exchange.inbox import Inbox
 from fxsftp.exchange.links import Links
 from fxsftp.exchange.lockout import Lockout
 from fxsftp.exchange.notices import Notices
+from fxsftp.exchange.offers import Offers
+from fxsftp.exchange.opening import Opening
 from fxsftp.exchange.outbox import Outbox
 from fxsftp.exchange.people import People
 from fxsftp.exchange.reads import Reads
@@ -31,6 +35,7 @@ from fxsftp.exchange.reports import Reports
 from fxsftp.exchange.resending import Resending
 from fxsftp.exchange.scanning import Scanning
 from fxsftp.exchange.sent import SentRoom
+from fxsftp.exchange.sums import Sums
 from fxsftp.exchange.tokens import Tokens
 from fxsftp.exchange.totp import Totp
 from fxsftp.exchange.upkeep import Upkeep
@@ -65,7 +70,11 @@ class Exchange:
         self.dispatch = Dispatch(holdings, bodies, drops, erasing, self.writing, self.notices)
         self.composing = Composing(holdings, bodies, drops, self.writing, self.people, self.dispatch)
         self.scanning = Scanning(holdings, bodies, self.dispatch)
-        self.inbox = Inbox(holdings, bodies, reads, self.notices)
+        offers = Offers(holdings)
+        self.inbox = Inbox(holdings, offers, reads, self.notices)
+        self.opening = Opening(holdings, offers, self.notices)
+        self.sums = Sums(holdings, bodies, offers)
+        self.collecting = Collecting(holdings, bodies, offers, self.sums, reads)
         self.sent = SentRoom(holdings, erasing, reads, self.notices)
         self.renewing = Renewing(holdings, self.dispatch, self.notices)
         self.upkeep = Upkeep(holdings, erasing, reads, self.notices)

@@ -10,11 +10,20 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 
-from fxsftp.domain.model import Delivery, Shipment
-from fxsftp.exchange.reading import Offer
+from fxsftp import seal
+from fxsftp.domain.model import Delivery, Entry, File, Shipment, User
+from fxsftp.domain.places import Place
+from fxsftp.errors import FxError, Unavailable
+from fxsftp.exchange.bodies import Bodies
+from fxsftp.exchange.manifest import is_replaced
+from fxsftp.exchange.offers import Offers, Opener, entry_of
+from fxsftp.exchange.reading import PLAIN, RENDERED, Offer, in_age, in_plain
 from fxsftp.seal.stream import ReadAt
+from fxsftp.store.registry import Registry
 
 SMALL = 64 << 10  # bytes; a larger body costs more to read than to open
 LEAST, MOST = 8, 64  # files opened together: twice as many each time, for who takes them
@@ -25,8 +34,84 @@ STALE = 60.0  # seconds; nobody comes for it any more
 Key = tuple[int, str]  # of a user and a shipment
 
 
+class Ahead:
+    """What one process has opened ahead.  May be used in any thread."""
+
+    def __init__(self, registry: Registry, bodies: Bodies, offers: Offers) -> None:
+        self._registry = registry
+        self._bodies = bodies
+        self._offers = offers
+        self._batches = _Batches()
+
+    def open_after(self, delivery: Delivery, shipment: Shipment, name: str, offer: Offer, now: float) -> None:
+        """Open what stands in its folder after a file asked for as `name`: it may be asked for next, in that form."""
+        key = delivery.user_id, shipment.id
+        stamp = self._offers.stamp(delivery)
+        if stamp is None or (offer.form == PLAIN) is not self._offers.is_in_plain(delivery, now):
+            return
+        most = self._batches.wanted(key, name)
+        if not most:
+            return
+        folder, slash, last = offer.file.path.rpartition("/")
+        files = self._registry.contents.sent_in(shipment.id, folder + slash, delivery.id, last, most)
+        small = [file for file in files if file.body <= SMALL and not is_replaced(file)]
+        headers = self._registry.deliveries.headers(delivery.id, [file.id for file in small]) if small else {}
+        opener = self._offers.opener(delivery, now) if offer.form == PLAIN else None
+        found: dict[str, tuple[Offer, ReadAt]] = {}
+        held = 0
+        for file in small:
+            held += file.body
+            if held > HELD:
+                break
+            try:
+                next_offer, read_at = self._opened_with(headers[file.id], file, opener)
+            except FxError:  # told to who asks for it
+                break
+            if next_offer.name not in RENDERED:
+                found[next_offer.name] = next_offer, read_at
+        until = min(opener.until if opener else inf, shipment.expires or inf)
+        self._batches.keep(key, _Batch(stamp, delivery, shipment, now, until, found))
+
+    def _opened_with(self, headers: Mapping[str, bytes], file: File, opener: Opener | None) -> tuple[Offer, ReadAt]:
+        """A file in plain or, if nothing opens it here, in age."""
+        read_at = self._bodies.read_at(file)
+        if opener:
+            file_key = seal.open_header(headers[opener.kind], [opener.identity])[0]
+            return in_plain(file), seal.Unsealer(read_at, file_key, file.body).read
+        offer = in_age(file, {kind: len(header) for kind, header in headers.items()})
+        return offer, seal.age_read(headers[offer.kind], read_at, file.body)
+
+    def take(self, user: User, place: Place, now: float) -> tuple[Delivery, Shipment, Offer, ReadAt] | None:
+        """One of them, for one reader; None where it is not there, or not to be had any more."""
+        batch = self._batch(user, place, now)
+        found = batch.files.pop(place.path, None) if batch else None
+        return (batch.delivery, batch.shipment, *found) if batch and found else None
+
+    def entry(self, user: User, place: Place, now: float) -> Entry | None:
+        """The same, as a folder lists it; it stays."""
+        batch = self._batch(user, place, now)
+        found = batch.files.get(place.path) if batch else None
+        return entry_of(found[0]) if found else None
+
+    def _batch(self, user: User, place: Place, now: float) -> _Batch | None:
+        """The one that has it, if all is still as it was then."""
+        key = user.id, place.shipment
+        batch = self._batches.find(key)
+        found = batch.files.get(place.path) if batch else None
+        if batch is None or found is None:
+            return None
+        try:
+            stamp = self._registry.deliveries.glance(*key, found[0].file.name)
+        except Unavailable:
+            return None
+        if stamp == batch.stamp and now < batch.until:
+            return batch
+        self._batches.forget(key)
+        return None
+
+
 @dataclass(frozen=True)
-class Batch:
+class _Batch:
     """Files that follow one another in a folder, each by the name it was asked for under."""
 
     stamp: object
@@ -37,12 +122,12 @@ class Batch:
     files: dict[str, tuple[Offer, ReadAt]]
 
 
-class Ahead:
-    """Batches of one process.  May be used in any thread."""
+class _Batches:
+    """Those of one process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._batches: OrderedDict[Key, Batch] = OrderedDict()
+        self._batches: OrderedDict[Key, _Batch] = OrderedDict()
         self._asked: OrderedDict[Key, tuple[str, int]] = OrderedDict()  # the last name, and how many were opened then
 
     def wanted(self, key: Key, name: str) -> int:
@@ -61,7 +146,7 @@ class Ahead:
                 self._asked.popitem(last=False)
             return count
 
-    def keep(self, key: Key, batch: Batch) -> None:
+    def keep(self, key: Key, batch: _Batch) -> None:
         """Hand these out from now on, instead of what is left of those before."""
         with self._lock:
             self._batches[key] = batch
@@ -69,13 +154,9 @@ class Ahead:
             while len(self._batches) > BATCHES or next(iter(self._batches.values())).made < batch.made - STALE:
                 self._batches.popitem(last=False)
 
-    def find(self, key: Key) -> Batch | None:
+    def find(self, key: Key) -> _Batch | None:
         """The batch of a user and a shipment."""
         return self._batches.get(key)
-
-    def take(self, batch: Batch, name: str) -> tuple[Offer, ReadAt] | None:
-        """It, for one reader; None if another was quicker."""
-        return batch.files.pop(name, None)
 
     def forget(self, key: Key) -> None:
         """It is not as it was."""

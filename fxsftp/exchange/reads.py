@@ -13,12 +13,12 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from fxsftp.domain import lifecycle
 from fxsftp.domain.lifecycle import READABLE, DeliveryState
 from fxsftp.domain.model import Delivery, Shipment
 from fxsftp.exchange.holdings import Holdings
 from fxsftp.exchange.notices import Notices
 from fxsftp.exchange.reading import SUMS, Offer, Reading, merged
+from fxsftp.exchange.steps import step
 
 REMEMBERED = 1024  # deliveries of which a file is known that is missing
 KEPT = 1000  # reads of one delivery kept at most
@@ -130,7 +130,7 @@ class Reads:
             for part in (read for read in reads if not read.is_whole):
                 deliveries.set_spans(delivery.id, [self._row(delivery, part)])
             if current.state is DeliveryState.WAITING:
-                self.step(delivery.id, "open", now, opened=now)
+                step(self._registry, delivery.id, "open", now, opened=now)
             missing = None
             if current.state is not DeliveryState.COLLECTED:
                 missing = deliveries.missing(delivery.id, shipment.id, shipment.path_of(SUMS))
@@ -157,7 +157,7 @@ class Reads:
     def _collected(self, delivery: Delivery, now: float) -> None:
         """The sender hears of it."""
         with self._registry.atomic():
-            if not self.step(delivery.id, "collect", now, collected=now):
+            if not step(self._registry, delivery.id, "collect", now, collected=now):
                 return
             shipment = self._registry.drops.find(delivery.shipment_id)
             recipient = self._registry.people.by_id(delivery.user_id)
@@ -165,21 +165,6 @@ class Reads:
             assert recipient is not None
             self._notices.to_sender("collected", shipment, now, recipient=recipient.email)
             self._notices.events.collected(shipment.id, delivery.id, now)
-
-    def step(self, delivery_id: int, event: str, now: float, **columns: float | None) -> bool:
-        """One step of a delivery, if its table has it; answers whether it was taken."""
-        delivery = self._registry.deliveries.find(delivery_id)
-        if delivery is None or not any(
-            step.event == event and delivery.state in step.states for step in lifecycle.DELIVERIES
-        ):
-            return False
-        state = lifecycle.after(lifecycle.DELIVERIES, delivery.state, event)
-        if not self._registry.deliveries.step(delivery, state, **columns):
-            return False
-        user = self._registry.people.by_id(delivery.user_id)
-        assert user is not None
-        self._registry.record.tell(now, user.email, state.value, shipment_id=delivery.shipment_id)
-        return True
 
 
 def _read(reading: Reading, now: float) -> Read | None:

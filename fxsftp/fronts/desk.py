@@ -5,7 +5,7 @@ not.  What is asked here runs in a bounded pool of threads.  The order of two qu
 keep: who awaits the first answer before asking the second has it.
 
 Only page-cache work on a file that is already open (Draft.write, Reading.read, up to 256 KiB), and verbs that
-say that they are for a loop (Inbox.open_at_once), may pass by the desk.  Syncs, merges, hashing, key derivation
+say that they are for a loop (Collecting.open_at_once), may pass by the desk.  Syncs, merges, hashing, key derivation
 and registry writes never do.
 """
 

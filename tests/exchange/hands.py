@@ -116,10 +116,10 @@ class Hand:
 
     def read(self, path: str) -> Reading:
         """OPEN for reading."""
-        return self.exchange.inbox.open(self.user, at(path), self.now)
+        return self.exchange.collecting.open(self.user, at(path), self.now)
 
     def done(self, reading: Reading) -> None:
-        self.exchange.inbox.read_done(reading, self.now)
+        self.exchange.collecting.read_done(reading, self.now)
 
     def get(self, path: str, *, step: int = BLOCK) -> bytes:
         """OPEN, READ to the end, CLOSE."""
@@ -131,7 +131,7 @@ class Hand:
         return data
 
     def type_code(self, shipment_id: str, code: str) -> None:
-        self.exchange.inbox.open_with_code(self.user, shipment_id, code, self.now)
+        self.exchange.opening.open_with_code(self.user, shipment_id, code, self.now)
 
     def delivery(self, shipment_id: str) -> Delivery:
         found = registry_of(self.exchange).deliveries.for_user(self._user.id, shipment_id)

@@ -38,7 +38,7 @@ def for_ann(house: House, ann: Hand, kari: Hand) -> str:
 
 
 def at_once(hand: Hand, path: str) -> Reading | None:
-    return hand.exchange.inbox.open_at_once(hand.user, at(path), hand.now)
+    return hand.exchange.collecting.open_at_once(hand.user, at(path), hand.now)
 
 
 def fetch_in_order(hand: Hand, shipment: str, suffix: str = "") -> tuple[dict[str, bytes], int]:
@@ -46,7 +46,7 @@ def fetch_in_order(hand: Hand, shipment: str, suffix: str = "") -> tuple[dict[st
     found, count = {}, 0
     for name in NAMES:
         path = f"/inbox/{shipment}/{name}{suffix}"
-        entry = hand.exchange.inbox.stat_at_once(hand.user, at(path), hand.now)
+        entry = hand.exchange.collecting.stat_at_once(hand.user, at(path), hand.now)
         assert entry in (None, hand.stat(path))
         reading = at_once(hand, path)
         count += reading is not None
@@ -62,7 +62,7 @@ def begin(hand: Hand, shipment: str, suffix: str = "") -> str:
     for name in NAMES[:3]:
         hand.get(f"/inbox/{shipment}/{name}{suffix}")
     path = f"/inbox/{shipment}/{NAMES[4]}{suffix}"
-    assert hand.exchange.inbox.stat_at_once(hand.user, at(path), hand.now) is not None
+    assert hand.exchange.collecting.stat_at_once(hand.user, at(path), hand.now) is not None
     return path
 
 
@@ -132,8 +132,8 @@ def test_what_was_opened_ahead_is_not_handed_out_once_it_may_not_be_read(
 ) -> None:
     path = begin(kari, for_kari)
     ending(house, ann, kari, for_kari)
-    assert kari.exchange.inbox.stat_at_once(kari._user, at(path), kari.now) is None
-    assert kari.exchange.inbox.open_at_once(kari._user, at(path), kari.now) is None
+    assert kari.exchange.collecting.stat_at_once(kari._user, at(path), kari.now) is None
+    assert kari.exchange.collecting.open_at_once(kari._user, at(path), kari.now) is None
 
 
 def test_what_a_code_has_opened_closes_for_what_was_opened_ahead_too(house: House, ann: Hand, for_ann: str) -> None:

@@ -21,7 +21,7 @@ from fxsftp.errors import (
     OpeningClosed,
     WrongCode,
 )
-from fxsftp.exchange import inbox
+from fxsftp.exchange import inbox, sums
 from tests.exchange.hands import Hand, another_process, dispatched, files_of, notices
 from tests.house import ANN, BOB, KARI, House, at
 
@@ -85,7 +85,7 @@ def test_sums_are_of_the_files_as_they_are_offered(house: House, ann: Hand, ship
     for names in (("a.csv.age", "sub/b.csv.age"), ("a.csv", "sub/b.csv")):
         lines = [f"{sha256(ann.get(f'{base}/{name}')).hexdigest()}  {name}" for name in names]
         assert ann.get(f"{base}/SHA256SUMS").decode().splitlines() == lines
-        assert house.exchange.inbox.hash_of(ann.user, at(f"{base}/{names[0]}"), ann.now) == lines[0][:64]
+        assert house.exchange.sums.hash_of(ann.user, at(f"{base}/{names[0]}"), ann.now) == lines[0][:64]
         ann.type_code(shipment, code)
 
 
@@ -246,7 +246,7 @@ def test_a_half_in_one_form_and_a_half_in_the_other_is_not_the_whole(
 
 def test_hashing_does_not_count_as_reading(house: House, ann: Hand, kari: Hand, shipment: str) -> None:
     for name in ("a.csv.age", "sub/b.csv.age"):
-        house.exchange.inbox.hash_of(ann.user, at(f"/inbox/{shipment}/{name}"), ann.now)
+        house.exchange.sums.hash_of(ann.user, at(f"/inbox/{shipment}/{name}"), ann.now)
     ann.get(f"/inbox/{shipment}/SHA256SUMS")
     assert kari.state(shipment) == "waiting"
 
@@ -431,11 +431,12 @@ def test_what_is_to_be_hashed_is_hashed_in_pieces_beforehand(
     kari.put(f"/outbox/{ANN}/Ref/a.bin", b"x" * (9 << 20))
     kari.put(f"/outbox/{ANN}/Ref/b.bin", b"y")
     shipment = dispatched(house)
-    sums, place = f"/inbox/{shipment}/SHA256SUMS", at(f"/inbox/{shipment}/SHA256SUMS")
-    assert sum(1 for _ in ann.exchange.inbox.hashing(ann.user, place, ann.now)) == 2  # and the rest
+    path = f"/inbox/{shipment}/SHA256SUMS"
+    place = at(path)
+    assert sum(1 for _ in ann.exchange.sums.hashing(ann.user, place, ann.now)) == 2  # and the rest
     with monkeypatch.context() as patched:
-        patched.setattr(inbox, "hashlib", None)
-        listed = ann.get(sums).decode()
+        patched.setattr(sums, "hashlib", None)
+        listed = ann.get(path).decode()
     assert listed == "".join(
         f"{sha256(ann.get(f'/inbox/{shipment}/{name}.age')).hexdigest()}  {name}.age\n" for name in ("a.bin", "b.bin")
     )

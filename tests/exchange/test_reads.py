@@ -30,7 +30,7 @@ def fetch(hand: Hand, shipment: str, *names: str) -> list[bool]:
     for name in names:
         reading = hand.read(f"/inbox/{shipment}/{name}")
         assert len(reading.read(0, 1000)) == 100
-        kept.append(hand.exchange.inbox.keep_done(reading, hand.now))
+        kept.append(hand.exchange.collecting.keep_done(reading, hand.now))
         if not kept[-1]:
             hand.done(reading)
     return kept
@@ -44,7 +44,7 @@ def fetched(house: House, hand: Hand, shipment: str) -> int:
 def test_what_is_kept_is_written_together_and_the_last_one_at_once(house: House, kari: Hand, shipment: str) -> None:
     assert fetch(kari, shipment, "a", "b", "c") == [False, True, True]
     assert fetched(house, kari, shipment) == 1
-    kari.exchange.inbox.write_done()
+    kari.exchange.collecting.write_done()
     assert fetched(house, kari, shipment) == 3
     assert fetch(kari, shipment, "d") == [False]
     assert kari.delivery(shipment).state is DeliveryState.COLLECTED
@@ -60,13 +60,13 @@ def test_a_part_is_never_kept(house: House, kari: Hand, shipment: str) -> None:
     fetch(kari, shipment, "a")
     reading = kari.read(f"/inbox/{shipment}/b")
     reading.read(0, 99)
-    assert not kari.exchange.inbox.keep_done(reading, kari.now)
+    assert not kari.exchange.collecting.keep_done(reading, kari.now)
 
 
 def test_who_fetches_a_collected_shipment_again_has_all_kept(house: House, kari: Hand, shipment: str) -> None:
     fetch(kari, shipment, *NAMES)
     assert fetch(kari, shipment, *NAMES) == [True] * 4
-    kari.exchange.inbox.write_done()
+    kari.exchange.collecting.write_done()
     assert len(notices(house, "collected")) == 1
 
 
@@ -118,7 +118,7 @@ def test_whoever_ends_a_delivery_waits_for_what_another_process_has_kept(
     assert kari.delivery(shipment).state is DeliveryState.OPENED
     ending = threading.Thread(target=end, args=(other.exchange, house, ann, kari, shipment))
     ending.start()
-    house.exchange.inbox.write_done()
+    house.exchange.collecting.write_done()
     ending.join(20)
     assert not ending.is_alive()
     assert kari.delivery(shipment).collected

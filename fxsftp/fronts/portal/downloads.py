@@ -46,7 +46,7 @@ async def file(call: Call) -> Response:
     """One file as it is listed, or in its other form; one range of it if one is asked for."""
     place = file_place(call.request.path_params["shipment"], call.request.path_params["path"])
     try:
-        reading = await call.desk.ask(call.exchange.inbox.open, call.user, place, call.now())
+        reading = await call.desk.ask(call.exchange.collecting.open, call.user, place, call.now())
     except (NoSuchPlace, IsAFolder):
         raise NoPackage from None
     etag, size = etag_of(reading), reading.size
@@ -68,7 +68,7 @@ async def key(call: Call) -> Response:
     """KEY.age, which the code opens, and which opens each file."""
     place = shipment_place(call.request.path_params["shipment"])
     try:
-        found = await call.desk.ask(call.exchange.inbox.key_file, call.user, place, call.now())
+        found = await call.desk.ask(call.exchange.collecting.key_file, call.user, place, call.now())
     except NoSuchPlace:
         raise NoPackage from None
     return call.answer(Response(found, headers=download_headers(KEY, "application/octet-stream")))
@@ -84,7 +84,7 @@ async def everything(call: Call) -> Response:
     names = [offer.name for offer in package.offers]
     loose = {}
     if package.delivery.lock is LockKind.CODE and not package.open_until and not package.letter.direct:
-        loose[KEY] = await call.desk.ask(call.exchange.inbox.key_file, call.user, place, call.now())
+        loose[KEY] = await call.desk.ask(call.exchange.collecting.key_file, call.user, place, call.now())
     headers = download_headers(f"{package.letter.folder}.zip", "application/zip")
     sending = Sending(call, zip_of(call, place, names, loose), 200, headers)
     del sending.headers["Content-Length"]  # nobody knows it before the end
@@ -173,7 +173,7 @@ async def bytes_of(desk: Desk, reading: Reading, first: int, end: int) -> AsyncG
         for offset in range(first, end, PIECE):
             if desk.now() - looked >= LOOK:
                 looked = desk.now()
-                if not await desk.ask(desk.exchange.inbox.may_go_on, reading):
+                if not await desk.ask(desk.exchange.collecting.may_go_on, reading):
                     raise NoPackage
             piece = reading.read(offset, min(PIECE, end - offset))
             unsent = len(piece)
@@ -182,7 +182,7 @@ async def bytes_of(desk: Desk, reading: Reading, first: int, end: int) -> AsyncG
     finally:
         if unsent:
             reading.unsent(unsent)
-        desk.see_to(desk.ask(desk.exchange.inbox.read_done, reading, desk.now()))
+        desk.see_to(desk.ask(desk.exchange.collecting.read_done, reading, desk.now()))
 
 
 async def zip_of(
@@ -195,7 +195,7 @@ async def zip_of(
             archive.writestr(_entry(name, call.now(), len(data)), data)
         for name in names:
             at = file_place(place.shipment, name)
-            reading = await call.desk.ask(call.exchange.inbox.open, call.user, at, call.now())
+            reading = await call.desk.ask(call.exchange.collecting.open, call.user, at, call.now())
             with archive.open(_entry(name, reading.entry.mtime, reading.size), "w") as member:
                 async with aclosing(bytes_of(call.desk, reading, 0, reading.size)) as pieces:
                     async for piece in pieces:

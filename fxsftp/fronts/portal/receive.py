@@ -100,7 +100,7 @@ async def open_package(call: Call) -> Response:
     try:
         if ids.normal_code(typed) is None:
             raise MistypedCode
-        await call.desk.ask_slowly(call.exchange.inbox.open_with_code, call.user, place.shipment, typed, call.now())
+        await call.desk.ask_slowly(call.exchange.opening.open_with_code, call.user, place.shipment, typed, call.now())
     except (MistypedCode, WrongCode, OpeningClosed) as problem:
         return await _package_page(call, status=403, problem=problem, on_server=True)
     return call.go(f"/inbox/{place.shipment}", "package-open")

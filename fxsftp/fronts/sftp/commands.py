@@ -202,7 +202,7 @@ async def _open(call: CommandSession, words: list[str]) -> None:
     if not typing.done():
         call.complain("Type the code from the SMS, then Enter.")
     code = (await typing).decode("utf-8", "replace").strip()
-    await call.desk.ask_slowly(call.exchange.inbox.open_with_code, call.user, shipment, code, call.desk.now())
+    await call.desk.ask_slowly(call.exchange.opening.open_with_code, call.user, shipment, code, call.desk.now())
     minutes = call.exchange.policy.opening / 60
     call.say(f"{shipment} is open to you for {minutes:.0f} minutes: get inbox/{shipment}/")
 

@@ -122,7 +122,7 @@ class ReadingHandle(Handle):
         return self._reading.read(offset, count)
 
     async def _look(self) -> None:
-        self._is_over = not await self._desk.ask(self._desk.exchange.inbox.may_go_on, self._reading)
+        self._is_over = not await self._desk.ask(self._desk.exchange.collecting.may_go_on, self._reading)
 
     def entry(self) -> Entry:
         return self._reading.entry
@@ -131,11 +131,11 @@ class ReadingHandle(Handle):
         return self._reading.content()
 
     async def close(self) -> None:
-        inbox, now = self._desk.exchange.inbox, self._desk.now()
-        if inbox.keep_done(self._reading, now):
-            self._desk.soon(inbox.write_done)
+        collecting, now = self._desk.exchange.collecting, self._desk.now()
+        if collecting.keep_done(self._reading, now):
+            self._desk.soon(collecting.write_done)
         else:
-            await self._desk.ask(inbox.read_done, self._reading, now)
+            await self._desk.ask(collecting.read_done, self._reading, now)
 
 
 class PageHandle(Handle):

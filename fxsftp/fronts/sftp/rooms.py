@@ -80,7 +80,7 @@ class Rooms:
             case Room.INBOX if place.path == LETTER:
                 return (await self._desk.ask(self._letter, place)).entry()
             case Room.INBOX if place.shipment:
-                if entry := self._exchange.inbox.stat_at_once(self.user, place, now):
+                if entry := self._exchange.collecting.stat_at_once(self.user, place, now):
                     return entry
                 return await self._desk.ask(self._exchange.inbox.stat, self.user, place, now)
             case Room.SENT if place.shipment:
@@ -159,13 +159,13 @@ class Rooms:
             return await self._desk.ask(self._exchange.outbox.hash_of, self.user, place)
         if place.room is Room.INBOX and place.path and place.path != LETTER and place not in self._given:
             await self._hash_ahead(place, now)
-            return await self._desk.ask(self._exchange.inbox.hash_of, self.user, place, now)
+            return await self._desk.ask(self._exchange.sums.hash_of, self.user, place, now)
         page = await self.open(path, Open.READ, Wishes())
         return hashlib.sha256(page.read(0, page.entry().size)).hexdigest()
 
     async def _hash_ahead(self, place: Place, now: float) -> None:
         """Find the hashes that will be asked for, piece by piece, and stop when nobody waits for them any more."""
-        pieces = self._exchange.inbox.hashing(self.user, place, now)
+        pieces = self._exchange.sums.hashing(self.user, place, now)
         while await self._desk.ask_steadily(next, pieces, OVER) is not OVER:
             pass
 
@@ -186,9 +186,9 @@ class Rooms:
             case Room.INBOX if place.path:
                 if place.path == SUMS:
                     await self._hash_ahead(place, now)
-                reading = self._exchange.inbox.open_at_once(self.user, place, now)
+                reading = self._exchange.collecting.open_at_once(self.user, place, now)
                 if reading is None:
-                    reading = await self._desk.ask(self._exchange.inbox.open, self.user, place, now)
+                    reading = await self._desk.ask(self._exchange.collecting.open, self.user, place, now)
                 return ReadingHandle(self._desk, reading)
             case Room.SENT if place.shipment:
                 return await self._desk.ask(self._receipt, place)
@@ -231,7 +231,9 @@ class Rooms:
         """Make a folder in the outbox; in a locked shipment, a folder named after its code opens it."""
         place, now = self._to_change(path), self._desk.now()
         if place.room is Room.INBOX and ids.is_code_shaped(place.path):
-            await self._desk.ask_slowly(self._exchange.inbox.open_with_code, self.user, place.shipment, place.path, now)
+            await self._desk.ask_slowly(
+                self._exchange.opening.open_with_code, self.user, place.shipment, place.path, now
+            )
             self._given.add(place)
         elif place.room is Room.OUTBOX and (place.who or place.path):
             await self._desk.ask(self._exchange.outbox.make_folder, self.user, place, now)

@@ -151,7 +151,7 @@ def test_what_the_exchange_delivers_opens_in_the_browser(
     package = Package(stage, files, house.code(shipment, ann))
     paths = {f"/p/{number}.age": f"{name}.age" for number, name in enumerate(files)}
     for path, name in (paths | ({"/p/KEY.age": "KEY.age"} if count > 8 else {})).items():
-        reading = house.exchange.inbox.open(ann, at(f"/inbox/{shipment}/{name}"), house.clock())
+        reading = house.exchange.collecting.open(ann, at(f"/inbox/{shipment}/{name}"), house.clock())
         stage.files[path] = reading.read(0, reading.size)
     shown = package.show(context, key_url="/p/KEY.age" if count > 8 else "")
     give(shown, ids.new_code())

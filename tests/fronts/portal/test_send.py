@@ -82,8 +82,8 @@ class Tus:
 
 def received(house: House, user: User, shipment: str, name: str) -> bytes:
     """What its recipient reads once it is open."""
-    house.exchange.inbox.open_with_code(user, shipment, house.code(shipment, user), house.clock())
-    reading = house.exchange.inbox.open(user, Place(Room.INBOX, shipment=shipment, path=name), house.clock())
+    house.exchange.opening.open_with_code(user, shipment, house.code(shipment, user), house.clock())
+    reading = house.exchange.collecting.open(user, Place(Room.INBOX, shipment=shipment, path=name), house.clock())
     return reading.read(0, reading.size)
 
 

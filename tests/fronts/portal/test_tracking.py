@@ -155,8 +155,8 @@ def test_a_new_code_takes_the_place_of_the_old_where_the_server_can_open_the_pac
     house.clock.turn(120)
     new = house.code(shipment, ann)
     with pytest.raises(WrongCode):
-        house.exchange.inbox.open_with_code(ann, shipment, old, house.clock())
-    house.exchange.inbox.open_with_code(ann, shipment, new, house.clock())
+        house.exchange.opening.open_with_code(ann, shipment, old, house.clock())
+    house.exchange.opening.open_with_code(ann, shipment, new, house.clock())
     reader = gate.logged_in(ann)
     assert reader.client.get(f"/inbox/{shipment}/files/a.csv").content == b"1"
 

@@ -79,7 +79,7 @@ def test_open_takes_the_code_from_stdin_however_it_was_typed(door: Door) -> None
     typed = f"  {code.upper().replace('-', ' ')}\r\nmore"
     status, said, complaint = door.command(ANN, f"open {shipment}", typed=typed)
     assert (status, f"inbox/{shipment}/" in said, complaint) == (0, True, "")
-    assert door.exchange.inbox.is_open(door.users[ANN], shipment, door.house.clock())
+    assert door.exchange.opening.is_open(door.users[ANN], shipment, door.house.clock())
 
 
 def test_a_person_is_asked_for_the_code_and_a_program_is_not(door: Door) -> None:

@@ -430,7 +430,7 @@ def test_who_does_not_read_costs_a_few_mib(door: Door, monkeypatch: pytest.Monke
     """Neither SSH's window nor an endless one makes the server fetch far ahead of a client that takes nothing."""
     door.deliver(ANN, KARI, b"z" * (4 << 20))
     served = 0
-    opened = door.exchange.inbox.open
+    opened = door.exchange.collecting.open
 
     def open_(*args: object) -> object:
         reading = opened(*args)  # type: ignore[arg-type]
@@ -445,7 +445,7 @@ def test_who_does_not_read_costs_a_few_mib(door: Door, monkeypatch: pytest.Monke
         reading.read = counted  # type: ignore[method-assign]
         return reading
 
-    monkeypatch.setattr(door.exchange.inbox, "open", open_)
+    monkeypatch.setattr(door.exchange.collecting, "open", open_)
 
     async def walk() -> None:
         async with door.raw(KARI) as raw:

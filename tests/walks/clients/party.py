@@ -75,7 +75,7 @@ class Party:
             if entry.is_folder:
                 found |= self._hashes(folder, name + "/")
             elif name not in RENDERED:
-                found[name] = self.house.exchange.inbox.hash_of(kari, at(f"{folder}/{name}"), now)
+                found[name] = self.house.exchange.sums.hash_of(kari, at(f"{folder}/{name}"), now)
         return found
 
     def states(self) -> list[str]:
@@ -87,10 +87,10 @@ class Party:
 
     def fetch_part(self, path: str, count: int) -> None:
         """Kari reads so many bytes from the beginning of a file, and goes."""
-        inbox, now = self.house.exchange.inbox, self.house.clock()
-        reading = inbox.open(self.users[KARI], at(path), now)
+        collecting, now = self.house.exchange.collecting, self.house.clock()
+        reading = collecting.open(self.users[KARI], at(path), now)
         assert len(reading.read(0, count)) == count
-        inbox.read_done(reading, now)
+        collecting.read_done(reading, now)
 
     def everyone_left(self) -> None:
         """Return when no session is left, and what they left open is put away.  Some programs end before their line."""
