@@ -35,7 +35,7 @@ from fxsftp.domain.policy import Policy
 from fxsftp.errors import BadSettings, ClockDoubt, FxError, HookUnusable
 from fxsftp.exchange import Exchange, Holdings, Keyring
 from fxsftp.fronts.desk import SLOW, Desk
-from fxsftp.settings import Settings, load
+from fxsftp.settings import Settings, load, unfit_for_sms
 from fxsftp.store.registry import Registry
 from fxsftp.store.secrets import Secrets
 from fxsftp.store.vault.local import LocalVault
@@ -171,6 +171,8 @@ def found(folder: Path, *, demo: bool, sftp_port: int, portal_port: int = 0, ins
 
     if (folder / "fxsftp.toml").exists():
         raise BadSettings(f"there is an exchange in {folder} already")
+    if wrong := unfit_for_sms(institution or ""):
+        raise BadSettings(f"{wrong}. It is a setting: begin with a short name, and write both into fxsftp.toml then")
     folder.mkdir(mode=0o750, parents=True, exist_ok=True)
     house, courier = seal.Identity.generate(), seal.Identity.generate()
     _write(folder / "house.key", f"{house.secret_text()}\n", 0o600)

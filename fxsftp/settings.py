@@ -187,6 +187,18 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
+def unfit_for_sms(name: str) -> str:
+    """Why an institution can't speak by this name in SMS, in which a code has to fit beside it; empty where it can."""
+    odd = sorted(set(name) - set(GSM))
+    if len(name) <= SMS_NAME and not odd:
+        return ""
+    wrong = f"has {' '.join(odd)} in it" if odd else f"has {len(name)} letters"
+    return (
+        f"{name!r} {wrong}, and so a code would not fit into one SMS; "
+        f"give sms_name another form of the name, at most {SMS_NAME} letters of A to Z, å, ä, é, ø, ö, ü, æ"
+    )
+
+
 class Institution(Section):
     name: str = "Example Institution"
     sms_name: str = ""
@@ -200,13 +212,8 @@ class Institution(Section):
 
     @model_validator(mode="after")
     def _fits_into_an_sms(self) -> Institution:
-        odd = sorted(set(self.in_sms) - set(GSM))
-        if len(self.in_sms) > SMS_NAME or odd:
-            wrong = f"has {len(self.in_sms)} letters" if not odd else f"has {' '.join(odd)} in it"
-            raise ValueError(
-                f"{self.in_sms!r} {wrong}, and so a code would not fit into one SMS; "
-                f"give sms_name another form of the name, at most {SMS_NAME} letters of A to Z, å, ä, é, ø, ö, ü, æ"
-            )
+        if wrong := unfit_for_sms(self.in_sms):
+            raise ValueError(wrong)
         return self
 
 

@@ -179,6 +179,14 @@ def test_init_makes_an_exchange_and_never_writes_over_one(tmp_path: Path) -> Non
     assert {path: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
 
 
+def test_init_takes_no_name_that_would_part_a_code_in_two_sms(tmp_path: Path) -> None:
+    done = CliRunner().invoke(wired(), ["init", "--demo", str(tmp_path / "x"), "--institution", "x" * 48])
+    assert done.exit_code == 2
+    assert "has 48 letters" in done.stderr
+    assert "sms_name" in done.stderr
+    assert not (tmp_path / "x").exists()
+
+
 def test_init_without_a_demo_configures_no_spools(tmp_path: Path) -> None:
     assert CliRunner().invoke(wired(), ["init", str(tmp_path / "x")]).exit_code == 0
     settings = app.load(tmp_path / "x" / "fxsftp.toml", {})
