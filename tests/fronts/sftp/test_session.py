@@ -235,7 +235,7 @@ def test_a_session_has_so_many_handles_and_no_more(door: Door) -> None:
     asyncio.run(walk())
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cuts=st.lists(st.integers(1, 3000), max_size=40))
 def test_however_the_stream_is_cut_the_answers_are_the_same(door: Door, cuts: list[int]) -> None:
     """SSH packets have nothing to do with SFTP packets: any cutting of the stream gives the same answers."""
@@ -275,7 +275,7 @@ def test_however_the_stream_is_cut_the_answers_are_the_same(door: Door, cuts: li
     asyncio.run(walk())
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     packets=st.lists(
         st.builds(
@@ -468,7 +468,7 @@ def test_who_does_not_read_costs_a_few_mib(door: Door, monkeypatch: pytest.Monke
     asyncio.run(walk())
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(noise=st.binary(min_size=1, max_size=4000), packets=st.integers(0, 3))
 def test_noise_ends_a_session_at_most(door: Door, noise: bytes, packets: int) -> None:
     """Bytes that are no SFTP at all: answers or a closed channel, and the exchange serves the next."""
