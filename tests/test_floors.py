@@ -32,7 +32,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     # the one room where rules are applied
     "exchange": ("fxsftp.exchange", "fxsftp.exchange.*"),
     # the fronts, and what goes out
-    "desk": ("fxsftp.fronts", "fxsftp.fronts.desk"),
+    "desk": ("fxsftp.fronts", "fxsftp.fronts.desk", "fxsftp.fronts.pool"),
     "sftp": ("fxsftp.fronts.sftp", "fxsftp.fronts.sftp.*"),
     "portal": ("fxsftp.fronts.portal", "fxsftp.fronts.portal.*"),
     "cli": ("fxsftp.fronts.cli", "fxsftp.fronts.cli.*"),
@@ -93,6 +93,7 @@ HOMES: dict[str, tuple[str, ...]] = {
         "fxsftp.fronts.sftp.*",
         "fxsftp.fronts.portal.*",
         "fxsftp.fronts.desk",
+        "fxsftp.fronts.pool",
         "fxsftp.courier",
         "fxsftp.carriers",
         "fxsftp.scanners",  # programs are started by carriers only; here is how one is shown a file

@@ -15,11 +15,11 @@ import asyncio
 import logging
 import sys
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from fxsftp.exchange import Exchange
+from fxsftp.fronts.pool import Pool
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -47,7 +47,7 @@ class Desk:
         self.exchange = exchange
         self.now = clock
         sys.setswitchinterval(SWITCH)
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="desk")
+        self._pool = Pool(threads, "desk")
         self._slow = asyncio.Semaphore(slow)
         self._steady = asyncio.Semaphore(STEADY)
         self._errands: set[asyncio.Task[None]] = set()
@@ -55,8 +55,7 @@ class Desk:
 
     async def ask(self, verb: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What `verb` returns or raises; it runs to its end even when nobody waits for the answer any more."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, partial(verb, *args, **kwargs))
+        return await self._pool.ask(partial(verb, *args, **kwargs))
 
     async def ask_slowly(self, verb: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The same for key derivation: few at a time, so that guessing can't use up memory or all threads."""
@@ -94,4 +93,4 @@ class Desk:
             self._ask_now(next(iter(self._soon)))
         while self._errands:
             await asyncio.wait(self._errands)
-        await asyncio.get_running_loop().run_in_executor(None, self._pool.shutdown)
+        await self._pool.close()
