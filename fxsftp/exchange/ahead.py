@@ -61,7 +61,7 @@ class Ahead:
         held = 0
         for file in small:
             held += file.body
-            if held > HELD:
+            if held > HELD or file.id not in headers:  # or it is being erased
                 break
             try:
                 next_offer, read_at = self._opened_with(headers[file.id], file, opener)
