@@ -15,9 +15,9 @@ IN_MEMORY = Path("/dev/shm")  # noqa: S108 - pytest makes a folder of its own th
 ROOM = 4 << 30  # bytes; half of one is what the tests have there at a time
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """The tests' folders lie in memory where there is room, for each house waits many times until a disk is sure."""
-    if os.access(IN_MEMORY, os.W_OK):
+    if os.access(IN_MEMORY, os.W_OK) and config.option.markexpr != "soak":  # which is for hours and on a disk
         found = os.statvfs(IN_MEMORY)
         if found.f_bavail * found.f_frsize > ROOM and not found.f_flag & os.ST_NOEXEC:  # hooks are programs
             os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(IN_MEMORY))
