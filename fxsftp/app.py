@@ -27,7 +27,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fxsftp import readiness, seal, shipped, supervisor
+from fxsftp import pulse, readiness, seal, shipped, supervisor
 from fxsftp.bell import Bell
 from fxsftp.clock import SteadyClock, boot
 from fxsftp.domain.model import LockKind
@@ -241,6 +241,24 @@ def _say_ready() -> None:
         readiness.tell_systemd("READY=1", os.environ)
 
 
+def _say_alive() -> None:
+    """The same each second."""
+    if os.environ.get(supervisor.SUPERVISED):
+        supervisor.tell_alive()
+    elif readiness.is_watched(os.environ):
+        readiness.tell_systemd("WATCHDOG=1", os.environ)
+
+
+def _living(desk: Desk) -> asyncio.Task[None]:
+    """Say so as long as this process's loop turns and the threads of its desk get on."""
+    return asyncio.create_task(pulse.beating(_say_alive, desk.ask_nothing, desk.answers))
+
+
+async def _ask_a_thread() -> None:
+    """As the desk's `ask_nothing`, where the loop's own threads have the work."""
+    await asyncio.to_thread(lambda: None)
+
+
 async def _serve_sftp(settings: Settings, stop: asyncio.Event, shared: Shared) -> None:
     from fxsftp.fronts.sftp import hostkeys
     from fxsftp.fronts.sftp.listener import listen
@@ -263,12 +281,14 @@ async def _serve_sftp(settings: Settings, stop: asyncio.Event, shared: Shared) -
     _is_there_to_stay()
     log.info("sftp listens on port %d", listener.port)
     _say_ready()
+    living = _living(desk)
     await stop.wait()
     readiness.tell_systemd("STOPPING=1", os.environ)
     deciding.cancel()
     await asyncio.gather(deciding, return_exceptions=True)
     await listener.drain(settings.sftp.drain)
     growing.cancel()
+    living.cancel()
     await desk.close()
     exchange.close()
 
@@ -367,6 +387,7 @@ async def _serve_courier(settings: Settings, stop: asyncio.Event, shared: Shared
     )
     work = asyncio.create_task(courier.run())
     _say_ready()
+    living = asyncio.create_task(pulse.beating(_say_alive, _ask_a_thread))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait([work, stopping], return_when=asyncio.FIRST_COMPLETED)
     readiness.tell_systemd("STOPPING=1", os.environ)
@@ -375,6 +396,7 @@ async def _serve_courier(settings: Settings, stop: asyncio.Event, shared: Shared
     try:
         await work
     finally:
+        living.cancel()
         exchange.close()
 
 
@@ -419,12 +441,14 @@ async def _serve_portal(settings: Settings, stop: asyncio.Event, shared: Shared)
     growing = asyncio.create_task(_saying_what_grows(desk))
     log.info("portal listens on port %d", listener.port)
     _say_ready()
+    living = _living(desk)
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait([stopping, listener.ended], return_when=asyncio.FIRST_COMPLETED)
     readiness.tell_systemd("STOPPING=1", os.environ)
     stopping.cancel()
     growing.cancel()
     await listener.close()
+    living.cancel()
     await desk.close()
     exchange.close()
 
@@ -517,6 +541,7 @@ async def _supervise(settings: Settings, only: str | None, workers: int) -> int:
     shared = Shared(seal.random_bytes(32), SteadyClock().start, workers, port)
     roles = [only] if only else _roles(settings)
     children = [child for role in roles for child in _children(settings, role, workers)]
+    living = asyncio.create_task(pulse.beating(_say_alive, _ask_a_thread))  # it watches, and is watched by systemd
     try:
         return await Supervisor(
             children,
@@ -527,6 +552,7 @@ async def _supervise(settings: Settings, only: str | None, workers: int) -> int:
         ).run()
     finally:
         readiness.tell_systemd("STOPPING=1", os.environ)
+        living.cancel()
         for each in held:
             each.close()
 

@@ -5,12 +5,16 @@ sendto() and never connect(): the sftp unit forbids the latter.
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Mapping
 
 
 def tell_systemd(state: str, environ: Mapping[str, str]) -> bool:
-    """Send `READY=1`, `STOPPING=1`, `STATUS=…`.  False if nobody listens; never an error, for nothing depends on it."""
+    """Send `READY=1`, `WATCHDOG=1`, `STOPPING=1`, `STATUS=…`.
+
+    False if nobody listens; never an error, for nothing depends on it.
+    """
     address = environ.get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")):
         return False
@@ -22,3 +26,8 @@ def tell_systemd(state: str, environ: Mapping[str, str]) -> bool:
         except OSError:
             return False
     return True
+
+
+def is_watched(environ: Mapping[str, str]) -> bool:
+    """Whether systemd waits for `WATCHDOG=1` from this very process, and not from the one that has started it."""
+    return bool(environ.get("WATCHDOG_USEC")) and environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())

@@ -1,8 +1,9 @@
-"""The supervisor: keeps processes serving until it is told to stop, and replaces one that dies.
+"""The supervisor: keeps processes serving until it is told to stop, and replaces one that dies or hangs.
 
 Nothing here knows what they serve.  A child's stdin is a socket to its supervisor: by it the child hears what all of
-them share, and says that it is ready; it closes with the supervisor, however that dies.  A child that can't begin ends
-all, for it has said why, and trying again would say the same.  One that has begun is replaced as often as it takes.
+them share, says that it is ready, and from then on each second that it lives; it closes with the supervisor, however
+that dies.  A child that can't begin ends all, for it has said why, and trying again would say the same.  One that has
+begun is replaced as often as it takes; one that says nothing any more is killed, and so replaced.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
+
+from fxsftp.pulse import EVERY, waits_for_disk
 
 log = logging.getLogger("fxsftp")
 
@@ -25,6 +29,7 @@ RESTART = 1.0  # seconds before a process that died is started again; doubled ea
 LAST_WORD = 1.0  # seconds; its line ends with it, unless a child of its own holds it
 LONGEST = 60.0  # seconds; and who has served for so long begins anew with the first wait
 CLOSING = 10.0  # seconds after its drain until a process that does not end is killed
+SILENT = 30  # looks, a second apart, at which nothing was heard from who has begun, until it is taken for hanging
 SUPERVISED = "FXSFTP_SUPERVISED"  # in a child's environment
 REFUSED = (1, 2)  # exit statuses of who has said why it can't begin
 BACKLOG = 4096  # bytes, more than what is shared takes
@@ -59,6 +64,14 @@ class Child:
     command: Sequence[str]
 
 
+@dataclass
+class _Pulse:
+    """What is heard of one process."""
+
+    has_begun: bool = False
+    silent: int = 0  # looks since
+
+
 # ---- above -------------------------------------------------------------------------------------------
 
 
@@ -73,10 +86,16 @@ class Supervisor:
         drain: float,
         ready: Callable[[], None],
         errand: tuple[Child, float] | None = None,
+        look: float = EVERY,
+        silent: int = SILENT,
     ) -> None:
-        """`drain` is how long a child may take to end; `ready` is called once all of them serve."""
+        """`drain` is how long a child may take to end; `ready` is called once all of them serve.
+
+        Every `look` seconds it is looked which of them were heard of meanwhile.
+        """
         self._children, self._shared, self._errand = children, shared, errand
         self._patience = drain + CLOSING
+        self._look, self._silent = look, silent
         self._ready = ready
         self._begun: set[str] = set()
         self._stop = asyncio.Event()
@@ -120,9 +139,12 @@ class Supervisor:
                 process = await asyncio.create_subprocess_exec(
                     *child.command, stdin=theirs.fileno(), env=os.environ | {SUPERVISED: "1"}
                 )
-            speaking = asyncio.create_task(self._speak(child, ours))
+            pulse = _Pulse()
+            speaking = asyncio.create_task(self._speak(child, ours, pulse))
+            watching = asyncio.create_task(self._watch(child, process, pulse))
             ended, told = asyncio.create_task(process.wait()), asyncio.create_task(self._stop.wait())
             await asyncio.wait([ended, told], return_when=asyncio.FIRST_COMPLETED)
+            watching.cancel()
             if ended.done():  # what it said last may lie unread: that it had begun counts, however soon it died
                 await asyncio.wait([speaking], timeout=LAST_WORD)
             speaking.cancel()
@@ -135,16 +157,37 @@ class Supervisor:
                     process.kill()
             return await ended
 
-    async def _speak(self, child: Child, line: socket.socket) -> None:
+    async def _speak(self, child: Child, line: socket.socket, pulse: _Pulse) -> None:
         loop = asyncio.get_running_loop()
         with suppress(OSError):  # it has died, which does not mean that it has not begun
             await loop.sock_sendall(line, self._shared.line())
         with suppress(OSError):
-            if await loop.sock_recv(line, 1):
-                is_last = len(self._begun | {child.name}) == len(self._children) > len(self._begun)
-                self._begun.add(child.name)
-                if is_last:
-                    self._ready()
+            while await loop.sock_recv(line, BACKLOG):
+                pulse.silent = 0
+                if not pulse.has_begun:
+                    pulse.has_begun = True
+                    self._has_begun(child)
+
+    def _has_begun(self, child: Child) -> None:
+        is_last = len(self._begun | {child.name}) == len(self._children) > len(self._begun)
+        self._begun.add(child.name)
+        if is_last:
+            self._ready()
+
+    async def _watch(self, child: Child, process: asyncio.subprocess.Process, pulse: _Pulse) -> None:
+        """Kill it once it hangs.  Who begins may take its time: it may have to wait for others, or to migrate.
+
+        Looks are counted and not seconds: while this process was itself away, as when the machine slept, stood still
+        or had no time for it, nobody could be heard.
+        """
+        while pulse.silent < self._silent:
+            await asyncio.sleep(self._look)
+            pulse.silent += pulse.has_begun
+            if pulse.silent == self._silent and waits_for_disk(Path(f"/proc/{process.pid}")):
+                log.error("%s waits for the disk and does nothing else", child.name)
+                pulse.silent = 0  # killing it would help nobody, and end all its sessions once the disk is there again
+        log.error("%s has said nothing for %.0f s: it hangs, and is killed", child.name, self._silent * self._look)
+        process.kill()
 
     async def _repeat(self, errand: Child, every: float) -> None:
         while not self._stop.is_set():
@@ -200,6 +243,7 @@ def above(environ: Mapping[str, str]) -> Shared | None:
         if not more:
             raise SystemExit(0)  # it died as soon as it had started us
         line += more
+    os.set_blocking(sys.stdin.fileno(), False)  # whoever does not listen must not hold this process up
     return Shared.heard(line)
 
 
@@ -207,6 +251,12 @@ def tell_ready() -> None:
     """Say to the supervisor that this child serves."""
     with suppress(OSError):
         os.write(sys.stdin.fileno(), b"+")
+
+
+def tell_alive() -> None:
+    """Say that it still does."""
+    with suppress(OSError):  # it has not listened for long, and so hears enough of us
+        os.write(sys.stdin.fileno(), b".")
 
 
 def stop_with_it(stop: Callable[[], None]) -> None:

@@ -22,6 +22,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "readiness": ("fxsftp.readiness",),
     "bell": ("fxsftp.bell",),
     "clock": ("fxsftp.clock",),
+    "pulse": ("fxsftp.pulse",),
     "workers": ("fxsftp.workers",),
     "supervisor": ("fxsftp.supervisor",),
     # the cellar
@@ -53,8 +54,9 @@ DOORS: dict[str, set[str]] = {
     "readiness": set(),
     "bell": set(),
     "clock": set(),
+    "pulse": set(),
     "workers": set(),
-    "supervisor": set(),
+    "supervisor": {"pulse"},
     "settings": {"errors", "shipped"},
     "domain": {"errors"},
     "seal": {"errors", "domain"},
@@ -98,6 +100,7 @@ HOMES: dict[str, tuple[str, ...]] = {
         "fxsftp.carriers",
         "fxsftp.scanners",  # programs are started by carriers only; here is how one is shown a file
         "fxsftp.bell",
+        "fxsftp.pulse",
         "fxsftp.supervisor",
         "fxsftp.app",
     ),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 
 import pytest
 
-from fxsftp.readiness import tell_systemd
+from fxsftp.readiness import is_watched, tell_systemd
 
 
 @pytest.mark.parametrize("kind", ["path", "abstract"])
@@ -27,3 +28,11 @@ def test_systemd_hears_it_on_the_socket_that_it_named(kind: str, tmp_path: Path)
 )
 def test_where_nobody_listens_nothing_happens(environ: dict[str, str]) -> None:
     assert not tell_systemd("READY=1", environ)
+
+
+def test_systemd_waits_for_the_process_that_it_has_started_alone() -> None:
+    """Its children have the same environment."""
+    assert is_watched({"WATCHDOG_USEC": "60000000"})
+    assert is_watched({"WATCHDOG_USEC": "60000000", "WATCHDOG_PID": str(os.getpid())})
+    assert not is_watched({"WATCHDOG_USEC": "60000000", "WATCHDOG_PID": str(os.getppid())})
+    assert not is_watched({"WATCHDOG_PID": str(os.getpid())})

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from fxsftp.pulse import EVERY
+from fxsftp.supervisor import SILENT
+
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "systemd"
 SERVICES = ("fxsftp-courier.service", "fxsftp-portal.service", "fxsftp-sftp.service", "fxsftp-sweep.service")
@@ -56,6 +59,16 @@ def test_systemd_rates_the_sandbox_as_tight(copies: Path, service: str) -> None:
     rate = ["systemd-analyze", "security", "--offline=true", "--threshold=20", "--no-pager", str(copies / service)]
     said = subprocess.run(rate, capture_output=True, text=True)
     assert said.returncode == 0, said.stdout + said.stderr
+
+
+def test_who_hangs_is_killed_and_started_again() -> None:
+    """By a signal that is also heard by who is stopped; after longer than one may drain, so that leaving is no hang."""
+    for service in SERVICES:
+        found = values(service)
+        if found["Type"] == ["notify"]:
+            assert (found["WatchdogSignal"], found["Restart"]) == (["SIGKILL"], ["on-failure"])
+            assert int(found["WatchdogSec"][0].removesuffix("s")) > int(SILENT * EVERY)
+    assert not values("fxsftp-sweep.service")["WatchdogSec"]  # it may take as long as there is something to erase
 
 
 def test_each_key_reaches_its_own_services_only() -> None:

@@ -67,6 +67,14 @@ class Desk:
         async with self._steady:
             return await self.ask(verb, *args, **kwargs)
 
+    async def ask_nothing(self) -> None:
+        """Return when a thread has come round to it."""
+        await self.ask(_nothing)
+
+    def answers(self) -> int:
+        """How often something was answered: it grows as long as the threads get on."""
+        return self._pool.answers
+
     def see_to(self, errand: Coroutine[Any, Any, None]) -> None:
         """Begin `errand` without waiting; `close` waits for it.  For what must be done after a session is gone."""
         task = asyncio.get_running_loop().create_task(errand)
@@ -94,3 +102,7 @@ class Desk:
         while self._errands:
             await asyncio.wait(self._errands)
         await self._pool.close()
+
+
+def _nothing() -> None:
+    pass

@@ -26,6 +26,7 @@ class Pool:
         self._errands: SimpleQueue[Errand | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._open = 0  # asked and not answered
+        self.answers = 0  # so far
 
     async def ask(self, verb: Callable[[], T]) -> T:
         """What `verb` returns or raises; it runs to its end even when nobody waits for the answer any more."""
@@ -52,6 +53,7 @@ class Pool:
 
     def _give(self, answer: asyncio.Future[Any], result: object, problem: BaseException | None) -> None:
         self._open -= 1
+        self.answers += 1
         if answer.cancelled():
             return
         if problem is None:
