@@ -72,7 +72,7 @@ def test_one_that_has_begun_is_replaced_and_the_others_stay(tmp_path: Path, monk
 
 # ---- who hangs ---------------------------------------------------------------------------------------
 
-LOOK, SILENT = 0.05, 6
+LOOK, SILENT = 0.05, 30  # less, and who lives would not always be heard where many tests run at once
 LIVES = "while :; do printf . >&0; sleep 0.02; done"
 
 
@@ -92,7 +92,7 @@ def test_one_that_hangs_is_killed_and_replaced_and_the_others_stay(
     assert (status, said) == (0, ["ready"])
     assert stays.read_text() == "x\n"
     errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
-    assert errors[0] == "child 1 has said nothing for 0 s: it hangs, and is killed"
+    assert errors[0] == "child 1 has said nothing for 2 s: it hangs, and is killed"
     assert errors[1].startswith("child 1 ended with status -9")
     assert len(errors) == 2
 
@@ -100,27 +100,27 @@ def test_one_that_hangs_is_killed_and_replaced_and_the_others_stay(
 def test_who_begins_may_take_as_long_as_it_takes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A migration has no end that could be known."""
     over = tmp_path / "over"
-    status, said = serve(f"sleep {4 * LOOK * SILENT}; printf + >&0; touch {over}; {LIVES}", until=over, look=LOOK,
+    status, said = serve(f"sleep {1.5 * LOOK * SILENT}; printf + >&0; touch {over}; {LIVES}", until=over, look=LOOK,
                          silent=SILENT)  # fmt: skip
     assert (status, said, caplog.text) == (0, ["ready"], "")
 
 
 def test_nobody_hangs_while_the_supervisor_is_away_with_all(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """As when the machine sleeps, or stands still to be moved: after it all speak again in a moment."""
-    pid, over = tmp_path / "pid", tmp_path / "over"
+    pid = tmp_path / "pid"
     done: list[float] = []
 
     def away_once() -> bool:
         if not done and pid.exists() and pid.read_text().endswith("\n"):
             child = int(pid.read_text())
             os.kill(child, signal.SIGSTOP)
-            time.sleep(3 * LOOK * SILENT)  # the very thing: this process does nothing
+            time.sleep(1.5 * LOOK * SILENT)  # the very thing: this process does nothing
             os.kill(child, signal.SIGCONT)
             done.append(time.monotonic())
-        return bool(done) and time.monotonic() - done[0] > 3 * LOOK * SILENT
+        return bool(done) and time.monotonic() - done[0] > LOOK * SILENT
 
     status, _ = serve(f"printf + >&0; echo $$ >{pid}; {LIVES}", until=away_once, look=LOOK, silent=SILENT)
-    assert (status, caplog.text, over.exists()) == (0, "", False)
+    assert (status, caplog.text) == (0, "")
 
 
 def test_who_waits_for_the_disk_is_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
