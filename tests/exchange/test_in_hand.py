@@ -18,6 +18,7 @@ from fxsftp.errors import (
     NotYours,
     OverQuota,
     TooManyFiles,
+    Unavailable,
 )
 from fxsftp.exchange.drafts import Draft
 from tests.exchange.hands import (
@@ -31,7 +32,7 @@ from tests.exchange.hands import (
     with_policy,
     write,
 )
-from tests.house import KARI, House
+from tests.house import KARI, House, at
 
 pytestmark = pytest.mark.usefixtures("kari")
 
@@ -83,6 +84,46 @@ def test_a_closed_one_is_there_after_kill_9_with_all_that_was_said_of_it(house: 
     (file,) = [file for file in files_of(house, ann.drops()[0].id) if file.name == "b.csv"]
     assert (file.state, file.announced, file.in_row) == (FileState.COMPLETE, 5, True)
     assert Hand(house, kari.user).get(f"/inbox/{dispatched(house)}/b.csv") == b"small"
+
+
+# ---- in a loop
+
+
+def at_once(ann: Hand, path: str) -> Draft | None:
+    return ann.exchange.writing.open_at_once(ann.user, at(path), Wishes(), ann.session, ann.now)
+
+
+def test_a_loop_opens_what_joins_a_folder_by_a_glance_and_asks_for_everything_else(
+    house: House, ann: Hand, kari: Hand
+) -> None:
+    """Only once somebody has looked whether the recipient may be written to, and never what makes a drop or a row."""
+    assert at_once(ann, PATH) is None
+    ann.put(f"{FOLDER}/a.csv", b"the first makes the drop")
+    assert at_once(ann, PATH) is None
+    ann.put(f"{FOLDER}/c.csv", b"the second is looked at")
+    before = changes(house)
+    draft = at_once(ann, PATH)
+    assert draft
+    assert at_once(ann, PATH) is None  # while it is open, another is no longer alone
+    draft.write(0, b"small")
+    assert changes(house) == before
+    ann.close(draft)
+    assert at_once(ann, PATH) is None  # it stands there
+    assert at_once(ann, f"/outbox/{KARI}/loose.csv") is None
+    house.clock.turn(1.5)
+    assert at_once(ann, f"{FOLDER}/d.csv") is None  # a moment has passed
+    assert kari.get(f"/inbox/{dispatched(house)}/b.csv") == b"small"
+
+
+def test_a_loop_waits_for_nobody_who_has_the_registry(house: House, ann: Hand, monkeypatch: pytest.MonkeyPatch) -> None:
+    ann.put(f"{FOLDER}/a.csv", b"a")
+    ann.put(f"{FOLDER}/c.csv", b"c")
+
+    def busy(*_: object) -> None:
+        raise Unavailable("the registry is busy")
+
+    monkeypatch.setattr(registry_of(house.exchange)._engine, "glance", busy)
+    assert at_once(ann, PATH) is None
 
 
 # ---- who looks sees it
