@@ -12,6 +12,7 @@ FILE = (
     " connected, blob, start, body, small IS NOT NULL AS in_row, beat"
 )
 """The columns of a file: all but its key and its body."""
+FIELDS = 20  # of them
 
 
 def shipment_of(row: sqlite3.Row) -> Shipment:
@@ -42,26 +43,15 @@ def shipment_of(row: sqlite3.Row) -> Shipment:
 
 
 def file_of(row: sqlite3.Row) -> File:
-    """Of the columns of FILE."""
+    """Of the columns of FILE, which come first in the row.
+
+    Taken by their places, which are those of File's own fields: by name it took 10 µs and not 5, for each of thousands.
+    """
+    (
+        file_id, shipment_id, owner_id, who, path, state, shown, announced, size, mtime, mode, sha256, writer, progress,
+        connected, blob, start, body, in_row, beat,
+    ) = row[:FIELDS]  # fmt: skip
     return File(
-        id=row["id"],
-        shipment_id=row["shipment_id"] or "",
-        owner_id=row["owner_id"],
-        who=row["who"],
-        path=row["path"],
-        state=FileState(row["state"]),
-        shown=bool(row["shown"]),
-        announced=row["announced"],
-        size=row["size"],
-        mtime=row["mtime"],
-        mode=row["mode"],
-        sha256=row["sha256"],
-        writer=row["writer"],
-        progress=row["progress"],
-        connected=row["connected"],
-        blob=row["blob"],
-        start=row["start"],
-        body=row["body"],
-        in_row=bool(row["in_row"]),
-        beat=row["beat"],
-    )
+        file_id, shipment_id or "", owner_id, who, path, FileState(state), bool(shown), announced, size, mtime, mode,
+        sha256, writer, progress, connected, blob, start, body, bool(in_row), beat,
+    )  # fmt: skip
