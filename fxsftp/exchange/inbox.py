@@ -24,6 +24,7 @@ from fxsftp.store.registry.drops import ALL
 
 FOLDER_MODE = 0o555
 TOGETHER = 500  # entries fetched at a time
+CLOSED_LATE = 60.0  # seconds in which a client closes what it has read and then removed
 
 Bookmark = tuple[str, str]  # how far a listing has come: at what, and after which name
 BEGIN: Bookmark = ("rendered", "")
@@ -222,7 +223,8 @@ class Inbox:
             and step(self._registry, delivery.id, "remove", now, ended=now)
             and current.state is not DeliveryState.COLLECTED
         ):
-            self._notices.to_sender("removed_unread", shipment, now, recipient=user.email)
+            # Not at once: a client may remove what it has read before it closes it, or by another process than that.
+            self._notices.to_sender("removed_unread", shipment, now, after=CLOSED_LATE, recipient=user.email)
 
     def _has_files(self, delivery: Delivery, shipment: Shipment, *but: str) -> bool:
         """Whether the recipient has not removed all of them, or of the others."""

@@ -53,8 +53,8 @@ class Notices:
         facts = self._facts(shipment, tally, files, delivery.lock, user) | more
         self._add(kind, "mail", user, shipment, facts, now, delivery.id)
 
-    def to_sender(self, kind: str, shipment: Shipment, now: float, **more: object) -> None:
-        """A mail to the sender of a shipment."""
+    def to_sender(self, kind: str, shipment: Shipment, now: float, *, after: float = 0, **more: object) -> None:
+        """A mail to the sender of a shipment, `after` so many seconds."""
         sender = self._registry.people.by_id(shipment.sender_id)
         assert sender is not None
         facts: dict[str, object] = {
@@ -65,7 +65,15 @@ class Notices:
             "sender": sender.email,
             **more,
         }
-        self._add(kind, "mail", sender, shipment, facts, now)
+        self._add(kind, "mail", sender, shipment, facts, now, after=after)
+
+    def was_read_after_all(self, shipment: Shipment, recipient: str, now: float) -> bool:
+        """In somebody's transaction: whether the sender need not be told that it was removed unread."""
+        for each in self._registry.notices.of_shipment(shipment.id):
+            if each.kind == "removed_unread" and each.facts.get("recipient") == recipient:
+                settled = self._registry.notices.settle(each.id, "dropped", ("due",), "it was being read", now)
+                return settled is not None
+        return False
 
     def to_user(self, kind: str, user: User, now: float, **facts: object) -> None:
         """About an account, by each way that this kind has, to the addresses that `user` has."""
@@ -116,12 +124,14 @@ class Notices:
         facts: dict[str, object],
         now: float,
         delivery_id: int | None = None,
+        *,
+        after: float = 0,
     ) -> str | None:
         address = user.phone if way == "sms" else user.email
         if not address:
             return None
         waits = way == "mail" and SORTS[kind].may_wait and user.digest is not None
-        due = domain.next_time(user.digest, self.zone(user), now) if waits and user.digest else now
+        due = domain.next_time(user.digest, self.zone(user), now) if waits and user.digest else now + after
         if way == "sms" and not SORTS[kind].warns:
             due = domain.quiet_until(user.quiet, self.zone(user), now) or now
         return self._registry.notices.add(

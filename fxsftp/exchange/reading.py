@@ -82,6 +82,13 @@ class Reading:
         if end - count > first:
             self.spans.append((first, end - count))
 
+    def lost(self) -> None:
+        """Its session ended, before it was closed, with bytes that never left: so the end of the file did not.
+
+        Not to count its last byte is enough: who has not got what goes before it asks for it once more.
+        """
+        self.spans = [(first, min(end, self.size - 1)) for first, end in self.spans if first < self.size - 1]
+
     def content(self) -> Content:
         """The same bytes, to be hashed: that does not count as reading."""
         return Content(self.size, self._read_at)

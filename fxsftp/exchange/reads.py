@@ -124,7 +124,7 @@ class Reads:
         deliveries, is_collected, now = self._registry.deliveries, False, reads[-1].now
         with self._registry.atomic(durable=False):
             current = deliveries.find(delivery.id)
-            if current is None or current.state not in READABLE:
+            if current is None or current.state not in (*READABLE, DeliveryState.REMOVED):
                 return
             deliveries.set_spans(delivery.id, [self._row(delivery, read) for read in reads if read.is_whole])
             for part in (read for read in reads if not read.is_whole):
@@ -132,7 +132,7 @@ class Reads:
             if current.state is DeliveryState.WAITING:
                 step(self._registry, delivery.id, "open", now, opened=now)
             missing = None
-            if current.state is not DeliveryState.COLLECTED:
+            if current.collected is None:
                 missing = deliveries.missing(delivery.id, shipment.id, shipment.path_of(SUMS))
                 is_collected = missing is None
             if is_collected:
@@ -155,14 +155,19 @@ class Reads:
                 self._missing.popitem(last=False)
 
     def _collected(self, delivery: Delivery, now: float) -> None:
-        """The sender hears of it."""
+        """The sender hears of it; of what was removed before it was closed, if not yet of that."""
         with self._registry.atomic():
-            if not step(self._registry, delivery.id, "collect", now, collected=now):
-                return
             shipment = self._registry.drops.find(delivery.shipment_id)
             recipient = self._registry.people.by_id(delivery.user_id)
             assert shipment is not None
             assert recipient is not None
+            is_told = step(self._registry, delivery.id, "collect", now, collected=now)
+            if not is_told and self._notices.was_read_after_all(shipment, recipient.email, now):
+                self._registry.deliveries.change(delivery.id, collected=now)
+                self._registry.record.tell(now, recipient.email, "collected", shipment_id=shipment.id)
+                is_told = True
+            if not is_told:
+                return
             self._notices.to_sender("collected", shipment, now, recipient=recipient.email)
             self._notices.events.collected(shipment.id, delivery.id, now)
 

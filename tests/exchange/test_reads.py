@@ -137,3 +137,47 @@ def test_a_process_that_died_is_not_waited_for(house: House, kari: Hand, shipmen
     until(lambda: not waiting.is_alive())
     waiting.join()
     other.close()
+
+
+# ---- who removes before closing, and who never closes
+
+
+@pytest.mark.parametrize("is_elsewhere", [False, True], ids=["in one process", "in another process"])
+def test_what_is_removed_before_it_is_closed_was_read_all_the_same(
+    house: House, kari: Hand, shipment: str, is_elsewhere: bool
+) -> None:
+    fetch(kari, shipment, "a", "b", "c")
+    reading = kari.read(f"/inbox/{shipment}/d")
+    reading.read(0, 1000)
+    remover = Hand(house, kari.user, exchange=another_process(house)) if is_elsewhere else kari
+    kari.exchange.collecting.write_done()
+    for name in NAMES:
+        remover.rm(f"/inbox/{shipment}/{name}")
+    assert kari.delivery(shipment).state is DeliveryState.REMOVED
+    kari.done(reading)
+    assert [each["state"] for each in notices(house, "removed_unread")] == ["dropped"]
+    assert len(notices(house, "collected")) == 1
+    assert kari.delivery(shipment).collected
+    assert kari.delivery(shipment).state is DeliveryState.REMOVED
+    if is_elsewhere:
+        remover.exchange.close()
+
+
+def test_that_it_was_removed_unread_is_told_a_minute_later(house: House, kari: Hand, shipment: str) -> None:
+    kari.exchange.inbox.remove_all(kari.user, at(f"/inbox/{shipment}"), kari.now)
+    (told,) = [each for each in house.exchange.notices.list() if each.kind == "removed_unread"]
+    assert told.due == kari.now + 60
+
+
+def test_who_never_closes_has_not_collected(house: House, kari: Hand, shipment: str) -> None:
+    """What its session left unsaid need not have left; who asks for the end again, and closes, has it all."""
+    fetch(kari, shipment, "a", "b", "c")
+    reading = kari.read(f"/inbox/{shipment}/d")
+    reading.read(0, 1000)
+    reading.lost()
+    kari.done(reading)
+    assert kari.delivery(shipment).state is DeliveryState.OPENED
+    rest = kari.read(f"/inbox/{shipment}/d")
+    rest.read(99, 1)
+    kari.done(rest)
+    assert kari.delivery(shipment).state is DeliveryState.COLLECTED

@@ -72,8 +72,8 @@ class Handle:
     async def close(self) -> None:
         """The client closed it."""
 
-    async def lose(self) -> None:
-        """The session ended before the client closed it."""
+    async def lose(self, *, has_unsent: bool) -> None:  # noqa: ARG002
+        """The session ended before the client closed it, perhaps with answers that never left."""
         await self.close()
 
 
@@ -101,7 +101,7 @@ class DraftHandle(Handle):
     async def close(self) -> None:
         await self._desk.ask(self._desk.exchange.writing.close_draft, self._draft, self._desk.now())
 
-    async def lose(self) -> None:
+    async def lose(self, *, has_unsent: bool) -> None:  # noqa: ARG002
         await self._desk.ask(self._desk.exchange.writing.lose_draft, self._draft, self._desk.now())
 
 
@@ -136,6 +136,11 @@ class ReadingHandle(Handle):
             self._desk.soon(collecting.write_done)
         else:
             await self._desk.ask(collecting.read_done, self._reading, now)
+
+    async def lose(self, *, has_unsent: bool) -> None:
+        if has_unsent:
+            self._reading.lost()
+        await self.close()
 
 
 class PageHandle(Handle):

@@ -5,7 +5,8 @@ more breaks nothing; what we would lose then, a test shows: a full line stops us
 The private names in use: `_transport`, `_send_version` and `_recv_handler` (a stranger is to wait before anything is
 said or heard), `_process_env_request` (there is no public way to refuse one), `_login_timer` with its callback
 (there is none to give who looks for a phone more time), `_next_service` (nor to let that be asked for twice), and
-`_send_pktsize` (nor to refuse a client that takes a byte at a time).  What only makes us faster is in `tuned`.
+`_send_pktsize` (nor to refuse a client that takes a byte at a time), and `_close_send` (what was not sent is thrown
+away before anybody hears of the end).  What only makes us faster is in `tuned`.
 """
 
 from __future__ import annotations
@@ -136,6 +137,20 @@ def cut_no_crumbs(chan: asyncssh.SSHServerChannel[bytes]) -> None:
     """Send data in packets that cost nobody else: one READ would fill 261,120 of a byte, and take seconds."""
     door: Any = chan
     door._send_pktsize = max(getattr(door, "_send_pktsize", LEAST), LEAST)
+
+
+def unsent_of(chan: asyncssh.SSHServerChannel[bytes]) -> Callable[[], int]:
+    """How many bytes have not left, by the client's window; of a channel that is closed, how many never did."""
+    door: Any = chan
+    close_send, never = getattr(door, "_close_send", _nothing), 0
+
+    def close() -> None:
+        nonlocal never
+        never += chan.get_write_buffer_size()
+        close_send()
+
+    door._close_send = close
+    return lambda: never + chan.get_write_buffer_size()
 
 
 def _refuse(_packet: object) -> bool:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import struct
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
@@ -33,6 +33,7 @@ from fxsftp.errors import (
 from fxsftp.fronts.desk import Desk
 from fxsftp.fronts.sftp import wire
 from fxsftp.fronts.sftp.handles import Handle
+from fxsftp.fronts.sftp.overrides import unsent_of
 from fxsftp.fronts.sftp.rooms import Rooms
 from fxsftp.fronts.sftp.verbs import EXTENSIONS, VERBS, Verbs
 from fxsftp.fronts.sftp.wire import DATA_MOST, HEAD, PACKET_MOST, Kind, Reader, Status
@@ -74,6 +75,8 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
 
         self._out: list[bytes] = []
         self._out_bytes = 0
+        self._unsent: Callable[[], int] = int  # bytes that have not left
+        self._has_unsent = False  # in the end
         self._turn = 0
 
         # The WRITE whose bytes are arriving.
@@ -90,6 +93,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
     def connection_made(self, chan: asyncssh.SSHServerChannel[bytes]) -> None:
         """The channel is there."""
         self._chan = chan
+        self._unsent = unsent_of(chan)
         chan.set_write_buffer_limits(FULL, DRAINED)
 
     def data_received(self, data: bytes, datatype: int | None) -> None:  # noqa: ARG002  # there is only one kind
@@ -367,13 +371,14 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         if not self._is_over:
             self._is_over = self._verbs.is_over = True
             self._kept.clear()
+            self._has_unsent = bool(self._out or self._waits & CHOKED or self._unsent())
             self._desk.see_to(self._leave())
 
     async def _leave(self) -> None:
         """Lose what is still open, and tell the exchange that this session is gone."""
         if self._serving:
             await asyncio.wait([self._serving])
-        await self._verbs.lose_all()
+        await self._verbs.lose_all(has_unsent=self._has_unsent)
         if self._has_written:
             await self._desk.ask(self._desk.exchange.writing.session_ended, self._rooms.session, self._desk.now())
 

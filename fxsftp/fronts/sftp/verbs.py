@@ -202,12 +202,12 @@ class Verbs:
         """What is open under this name."""
         return self._handles.get(name)
 
-    async def lose_all(self) -> None:
-        """Lose what is still open."""
+    async def lose_all(self, *, has_unsent: bool) -> None:
+        """Lose what is still open, and say whether answers never left."""
         while self._handles:
             _, handle = self._handles.popitem()
             try:
-                await handle.lose()
+                await handle.lose(has_unsent=has_unsent)
             except Exception:
                 log.exception("%s: a file could not be put away after its session", self._rooms.user.email)
 

@@ -57,6 +57,9 @@ class Line:
     def set_write_buffer_limits(self, high: int, low: int) -> None:
         """There is always room."""
 
+    def get_write_buffer_size(self) -> int:
+        return 0
+
     def pause_reading(self) -> None:
         self.is_paused = True
 
