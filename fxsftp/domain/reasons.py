@@ -9,7 +9,7 @@ tests/domain/test_reasons.py goes and looks that they have them all.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 
 def N_(text: str) -> str:  # noqa: N802 - gettext's name for 'translate this where it is shown'
@@ -188,10 +188,17 @@ def _shape(sentence: str) -> re.Pattern[str]:
     return re.compile("".join(part for pair in zip(words, [*values, ""], strict=True) for part in pair))
 
 
-Shapes = Sequence[tuple[str, re.Pattern[str]]]
+class Shapes:
+    """What sentences look like, each and any of them: most that is looked at, like the name of a file, is none."""
 
-_OF_REASONS: Shapes = tuple((sentence, _shape(sentence)) for sentence in SENTENCES)
-_OF_ARGUMENTS: Shapes = (*((sentence, _shape(sentence)) for sentence in ARGUMENTS), *_OF_REASONS)
+    def __init__(self, *sentences: str) -> None:
+        self.each = [(sentence, _shape(sentence)) for sentence in sentences]
+        nameless = (re.sub(r"\(\?P<\w+>", "(?:", shape.pattern) for _, shape in self.each)
+        self.any = re.compile("|".join(nameless))
+
+
+_OF_REASONS = Shapes(*SENTENCES)
+_OF_ARGUMENTS = Shapes(*ARGUMENTS, *SENTENCES)
 
 
 def said(reason: str, in_words: Callable[[str], str]) -> str:
@@ -224,7 +231,9 @@ def _said(text: str, in_words: Callable[[str], str], shapes: Shapes) -> str:
 
 def _put(text: str, in_words: Callable[[str], str], shapes: Shapes) -> str | None:
     """One sentence of ours in other words; None for any other."""
-    for sentence, shape in shapes:
+    if not shapes.any.fullmatch(text):
+        return None
+    for sentence, shape in shapes.each:
         found = shape.fullmatch(text)
         if found:
             values = {
