@@ -457,7 +457,7 @@ async def _saying_what_grows(desk: Desk) -> None:
     """That this process's drafts grow, so that nobody takes them for left; and what others ask for, if it is still."""
     while True:
         with suppress(FxError):
-            await desk.ask(desk.exchange.writing.beat, desk.now())
+            await desk.ask_apart(desk.exchange.writing.beat, desk.now())
         await asyncio.sleep(GROWING)
 
 

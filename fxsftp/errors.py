@@ -183,6 +183,13 @@ class NotYours(Conflict):
     temporary = True
 
 
+class NotYet(Conflict):
+    """{0!r} is being put away after an interrupted transfer. Try again in a moment."""
+
+    # Who asks by the desk never hears it: that asks again, and says NotYours when it has done so for long enough.
+    temporary = True
+
+
 class Rewritten(Conflict):
     """What is already sealed can't be written over. Put the whole file again."""
 

@@ -27,6 +27,7 @@ from fxsftp.errors import (
     EmptyPackage,
     IsAFolder,
     NoSuchPlace,
+    NotYet,
     NotYours,
     Overlong,
     OverQuota,
@@ -42,7 +43,7 @@ from fxsftp.exchange.bodies import Bodies
 from fxsftp.exchange.dispatch import Dispatch
 from fxsftp.exchange.drafts import FILE_MODE, Draft
 from fxsftp.exchange.drops import Drops
-from fxsftp.exchange.elsewhere import PUT_AWAY, STEAL_AFTER
+from fxsftp.exchange.elsewhere import STEAL_AFTER
 from fxsftp.exchange.holdings import Holdings
 from fxsftp.exchange.people import People
 from fxsftp.exchange.writing import Writing
@@ -282,7 +283,10 @@ class Composing:
         return draft
 
     def _let_go(self, file: File, writer: str, now: float) -> None:
-        """Nobody writes this row when this returns.  Raises NotYours where somebody does who is not to be pushed."""
+        """Nobody writes this row when this returns.
+
+        Raises NotYours where somebody does who is not to be pushed, NotYet where it is being put away.
+        """
         draft = self._drops.writers.get(file.id)
         if draft is None:
             self._writing.elsewhere.let_go(file)
@@ -291,7 +295,8 @@ class Composing:
             if draft.session != writer and now - draft.last_write < STEAL_AFTER:
                 raise NotYours(file.name)
             self._writing.lose_draft(draft, now)
-        draft.put_away.wait(PUT_AWAY)
+        if not draft.put_away.is_set():
+            raise NotYet(file.name)
 
     def file_state(self, user: User, shipment_id: str, file_id: int, now: float) -> Upload:
         """How far a file has come.  While somebody writes it, that much at least."""

@@ -3,16 +3,17 @@
 Any number of processes may write at one time.  A row belongs to the process that has signed it as `writer`, as long
 as that lives: nobody else touches it.  Who wants to go on with what has been still for a while asks for it, and its
 process lets go at its next beat.  What a dead process had open is taken up by whoever comes first.
+
+Nobody waits here for another process: who would have to hears NotYet, and asks again.
 """
 
 from __future__ import annotations
 
 import logging
-import time
 
 from fxsftp import seal
 from fxsftp.domain.model import File
-from fxsftp.errors import FxError, NotYours
+from fxsftp.errors import FxError, NotYet, NotYours
 from fxsftp.exchange.bodies import Bodies
 from fxsftp.exchange.drafts import rows_of
 from fxsftp.exchange.drops import Drops
@@ -22,8 +23,6 @@ from fxsftp.workers import name_of
 log = logging.getLogger("fxsftp.exchange")
 
 STEAL_AFTER = 10.0  # seconds without a write after which a reconnected client may take over its own draft
-PUT_AWAY = 30.0  # seconds that a client who reconnects waits for what its last session had open to be put away
-LOOK = 0.02  # seconds between two looks whether another process has let go
 PUTTING_AWAY = "puts away"  # the session that what a dead process had open is signed with meanwhile
 
 
@@ -39,11 +38,7 @@ class Elsewhere:
         self._drops = drops
 
     def let_go(self, file: File) -> File | None:
-        """The row when no other process has it open; None when it is gone.  Raises NotYours when one does, and writes.
-
-        One that lives and has not written for a while puts it away itself, as soon as it hears that it is asked.
-        """
-        until = time.monotonic() + PUT_AWAY
+        """The row when no other process has it open; None when it is gone.  Raises what `ask_for` does."""
         current: File | None = file
         while current and current.writer:
             if self.is_ours(current.writer):
@@ -52,24 +47,37 @@ class Elsewhere:
                 self.take_up(current)  # it could not be put away when its session ended
             elif not self._workers.is_there(name_of(current.writer)):
                 self.take_up(current)
-            elif time.monotonic() > until or not self._has_been_still(current):
-                raise NotYours(current.name)
             else:
-                with self._registry.atomic(durable=False):
-                    self._registry.writers.want(current.id)
-                time.sleep(LOOK)
+                self.ask_for(current)
             current = self._rows.file(file.id)
         return current
 
+    def ask_for(self, file: File) -> None:
+        """Nothing unless another process that lives has it open.  Raises NotYours when that writes, else NotYet.
+
+        One that has not written for a while puts it away itself, as soon as it hears that it is asked.
+        """
+        writer = file.writer
+        if writer is None or self.is_ours(writer) or not self._workers.is_there(name_of(writer)):
+            return
+        if not self._has_been_still(file):
+            raise NotYours(file.name)
+        if not _is_put_away(writer) and not self._registry.writers.is_wanted(file.id):
+            with self._registry.atomic(durable=False):
+                self._registry.writers.want(file.id)
+        raise NotYet(file.name)
+
     def as_left(self, file: File) -> File | None:
-        """The row as it is once what a dead process had open is taken up: what a client asks before it resumes."""
-        until = time.monotonic() + PUT_AWAY
+        """The row as it is once what a dead process had open is taken up: what a client asks before it resumes.
+
+        Raises NotYet while somebody else does so.
+        """
         current: File | None = file
         while current and current.writer:
             if not self._workers.is_there(name_of(current.writer)):
                 self.take_up(current)
-            elif current.writer.endswith(f" {PUTTING_AWAY}") and time.monotonic() < until:
-                time.sleep(LOOK)
+            elif _is_put_away(current.writer):
+                raise NotYet(current.name)
             else:
                 return current
             current = self._rows.file(file.id)
@@ -135,3 +143,8 @@ class Elsewhere:
         with self._registry.atomic():
             self._registry.writers.disconnect_worker(name)
             self._registry.guests.forget_all(name)
+
+
+def _is_put_away(writer: str) -> bool:
+    """Whether a process is at it that takes up what a dead one had open."""
+    return writer.endswith(f" {PUTTING_AWAY}")

@@ -10,6 +10,7 @@ stands in elsewhere.py, and which drop a new file joins in entering.py.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from fxsftp import seal
 from fxsftp.domain import lifecycle, places
@@ -22,14 +23,15 @@ from fxsftp.errors import (
     FxError,
     IsAFolder,
     NoSuchPlace,
+    NotYet,
     NotYours,
     OverQuota,
     Unavailable,
 )
 from fxsftp.exchange.bodies import Bodies
-from fxsftp.exchange.drafts import Draft, Litter, is_untouched, rows_of
+from fxsftp.exchange.drafts import NO_ROW, Draft, Litter, is_untouched, rows_of
 from fxsftp.exchange.drops import Drops
-from fxsftp.exchange.elsewhere import PUT_AWAY, STEAL_AFTER, Elsewhere
+from fxsftp.exchange.elsewhere import STEAL_AFTER, Elsewhere
 from fxsftp.exchange.entering import Entering
 from fxsftp.exchange.holdings import Holdings
 from fxsftp.exchange.in_hand import InHand
@@ -91,6 +93,8 @@ class Writing:
         if wishes.size is not None and used + wishes.size > quota:
             raise OverQuota(quota, used)
         keeps = existing is not None and not truncate
+        if keeps:
+            self._ask_for(user, who, path)
         beat = None if keeps else self._workers.ticks()
         writer = self._workers.signed(session)
         file_key = seal.new_file_key()
@@ -186,7 +190,7 @@ class Writing:
 
     def _base(self, file: File, now: float) -> tuple[tuple[File, bytes, Sequence[seal.Stored]] | None, FxError | None]:
         """What `file`, just opened, may resume at its place, or why it can't."""
-        older = self._older(file)
+        older = self._older(file.owner_id, file.who, file.path, but=file.id)
         if older is None:
             return None, None
         if older.shipment_id != file.shipment_id:
@@ -198,7 +202,8 @@ class Writing:
                     if now - other.last_write < STEAL_AFTER:
                         return None, NotYours(older.name)
                     self.lose_draft(other, now)  # the same user, reconnected before the old connection was found dead
-                other.put_away.wait(PUT_AWAY)
+                if not other.put_away.is_set():
+                    raise NotYet(older.name)
                 older = self._rows.file(older.id)
             else:
                 older = self.elsewhere.let_go(older)
@@ -208,12 +213,24 @@ class Writing:
             return None, None
         return (older, self._bodies.draft_key(older), self._bodies.stored(older)), None
 
-    def _older(self, file: File) -> File | None:
-        """The newest row at the place of `file` besides it, not counting other OPENs that have not written yet."""
-        for row in reversed(self._rows.at(file.owner_id, file.who, file.path)):
+    def _ask_for(self, user: User, who: str, path: str) -> None:
+        """As `_base` does, before there is a row for each time that is asked.  Raises NotYet while it is put away."""
+        older = self._older(user.id, who, path)
+        if older is None:
+            return
+        other = self._drops.writers.get(older.id)
+        if other and other.is_lost and not other.put_away.is_set():
+            raise NotYet(older.name)
+        if other is None and self._drops.is_before_dispatch(older):
+            with suppress(NotYours):  # a WRITE is refused then, not the OPEN
+                self.elsewhere.ask_for(older)
+
+    def _older(self, owner_id: int, who: str, path: str, *, but: int = NO_ROW) -> File | None:
+        """The newest row at a place `but` one, not counting other OPENs that have not written yet."""
+        for row in reversed(self._rows.at(owner_id, who, path)):
             other = self._drops.writer(row)
             is_touched = other.is_touched if other else row.beat is not None or not self._drops.is_elsewhere(row)
-            if row.id != file.id and is_touched:
+            if row.id != but and is_touched:
                 return row
         return None
 
@@ -302,7 +319,7 @@ class Writing:
     def _close_untouched(self, draft: Draft, now: float) -> None:
         """Opened without TRUNC over something and closed without a write: times and mode, nothing else."""
         with self._registry.atomic():
-            below = self._older(draft.file)
+            below = self._older(draft.file.owner_id, draft.file.who, draft.file.path, but=draft.file.id)
             if below and draft.mtime is not None:
                 self._rows.change_file(below.id, mtime=draft.mtime)
             if below and draft.mode != draft.file.mode:

@@ -2,7 +2,8 @@
 
 The exchange is synchronous and may wait for disks and locks; a loop that serves hundreds of sessions must
 not.  What is asked here runs in a bounded pool of threads.  The order of two questions is the asker's to
-keep: who awaits the first answer before asking the second has it.
+keep: who awaits the first answer before asking the second has it.  No thread waits for another process: what is
+NotYet so is asked again.
 
 Only page-cache work on a file that is already open (Draft.write, Reading.read, up to 256 KiB), and verbs that
 say that they are for a loop (Collecting.open_at_once), may pass by the desk.  Syncs, merges, hashing, key derivation
@@ -18,6 +19,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
+from fxsftp.errors import NotYet, NotYours
 from fxsftp.exchange import Exchange
 from fxsftp.fronts.pool import Pool
 
@@ -29,6 +31,9 @@ SLOW = 2  # scrypt and Argon2 take 32-64 MiB and a whole core each
 SWITCH = (
     0.001  # seconds; a loop waits so long, several times for each answer, while threads compute; not Python's 0.005
 )
+APART = 2  # threads for what others wait for, one for each of those who ask so
+AGAIN = 0.02, 0.2  # seconds until what is NotYet so is asked again: at first, and at last
+PATIENCE = 30.0  # seconds that a client who reconnects waits for what its last session had open to be put away
 SOON = 0.1  # seconds; what is asked once for so long costs next to nothing, and nobody sees the difference
 STEADY = 2  # threads that long work may keep busy, so that the others stay free for what takes a moment
 
@@ -48,14 +53,38 @@ class Desk:
         self.now = clock
         sys.setswitchinterval(SWITCH)
         self._pool = Pool(threads, "desk")
+        self._apart = Pool(APART, "apart")
         self._slow = asyncio.Semaphore(slow)
         self._steady = asyncio.Semaphore(STEADY)
         self._errands: set[asyncio.Task[None]] = set()
         self._soon: dict[Callable[[], None], asyncio.TimerHandle] = {}
 
     async def ask(self, verb: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """What `verb` returns or raises; it runs to its end even when nobody waits for the answer any more."""
-        return await self._pool.ask(partial(verb, *args, **kwargs))
+        """What `verb` returns or raises; it runs to its end even when nobody waits for the answer any more.
+
+        What is NotYet so is asked again, in the end with NotYours for an answer.
+        """
+        question = partial(verb, *args, **kwargs)
+        try:
+            return await self._pool.ask(question)
+        except NotYet:
+            return await self._ask_again(question)
+
+    async def _ask_again(self, question: Callable[[], T]) -> T:
+        loop = asyncio.get_running_loop()
+        until, pause = loop.time() + PATIENCE, AGAIN[0]
+        while True:
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, AGAIN[1])
+            try:
+                return await self._pool.ask(question)
+            except NotYet as moment:
+                if loop.time() >= until:
+                    raise NotYours(*moment.args) from None
+
+    async def ask_apart(self, verb: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The same for what others wait for: it does not wait for a thread until they are answered."""
+        return await self._apart.ask(partial(verb, *args, **kwargs))
 
     async def ask_slowly(self, verb: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The same for key derivation: few at a time, so that guessing can't use up memory or all threads."""
@@ -102,6 +131,7 @@ class Desk:
         while self._errands:
             await asyncio.wait(self._errands)
         await self._pool.close()
+        await self._apart.close()
 
 
 def _nothing() -> None:

@@ -5,17 +5,24 @@ Time is the house's.  A hand has a session of its own, which can end as sessions
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from fxsftp import app
 from fxsftp.domain.model import Delivery, Entry, File, Shipment, User, Wishes
+from fxsftp.errors import NotYet
 from fxsftp.exchange import Exchange
 from fxsftp.exchange.drafts import Draft, Litter
 from fxsftp.exchange.reading import Reading
+from fxsftp.fronts.desk import AGAIN, PATIENCE
 from fxsftp.store.registry import Registry
 from tests.house import House, at
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 BLOCK = 32768  # what most clients send at a time
 
@@ -57,9 +64,9 @@ class Hand:
     def _open(
         self, path: str, truncate: bool, create: bool, exclusive: bool, appends: bool, wishes: Wishes
     ) -> Draft | Litter:
-        return self.exchange.writing.open_draft(
-            self.user, at(path), truncate=truncate, create=create, exclusive=exclusive, appends=appends,
-            wishes=wishes, session=self.session, now=self.now,
+        return patiently(
+            self.exchange.writing.open_draft, self.user, at(path), truncate=truncate, create=create,
+            exclusive=exclusive, appends=appends, wishes=wishes, session=self.session, now=self.now,
         )  # fmt: skip
 
     def close(self, draft: Draft | Litter) -> None:
@@ -99,13 +106,13 @@ class Hand:
 
     def stat(self, path: str) -> Entry:
         room = self.exchange.inbox if path.startswith("/inbox") else self.exchange.outbox
-        return room.stat(self.user, at(path), self.now)
+        return patiently(room.stat, self.user, at(path), self.now)
 
     def ls(self, path: str) -> dict[str, int]:
         """Names and sizes; a folder's is -2."""
         place = at(path)
         if not path.startswith("/inbox"):
-            found = self.exchange.outbox.list(self.user, place, self.now)
+            found = patiently(self.exchange.outbox.list, self.user, place, self.now)
         elif place.shipment:
             found = self.exchange.inbox.list_folder(self.user, place, self.now)
         else:
@@ -147,6 +154,17 @@ class Hand:
     def drops(self) -> list[Shipment]:
         """All of this sender's, in any state, oldest first."""
         return registry_of(self.exchange).drops.of_sender(self._user.id)[::-1]
+
+
+def patiently(verb: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """As the desk does: what is NotYet so is asked again."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return verb(*args, **kwargs)
+        except NotYet:
+            assert time.monotonic() < until
+            time.sleep(AGAIN[0])
 
 
 def write(draft: Draft | Litter, data: bytes, *, start: int = 0, step: int = BLOCK) -> None:

@@ -177,7 +177,7 @@ class Listener:
 
     async def _look_round(self) -> None:
         proofs = {(guest.user.id, guest.user.email, guest.proof) for guest in self.guests if guest.user}
-        gone = await self.desk.ask(self._no_longer, proofs) if proofs else set()
+        gone = await self.desk.ask_apart(self._no_longer, proofs) if proofs else set()
         now = asyncio.get_running_loop().time()
         for guest in list(self.guests):
             if guest.user and (guest.user.id, guest.user.email, guest.proof) in gone:

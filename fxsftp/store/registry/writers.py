@@ -50,6 +50,10 @@ class Writers:
         """Ask the process that has it open to let go."""
         self._db.execute("UPDATE files SET wanted = 1 WHERE id = ? AND writer IS NOT NULL", (file_id,))
 
+    def is_wanted(self, file_id: int) -> bool:
+        """Whether somebody has asked for it already."""
+        return bool(self._db.value("SELECT wanted FROM files WHERE id = ?", (file_id,)))
+
     def wanted(self) -> list[File]:
         """What somebody asks for."""
         rows = self._db.rows(f"SELECT {FILE} FROM files WHERE wanted = 1")  # noqa: S608
