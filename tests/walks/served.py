@@ -191,7 +191,7 @@ def is_running(pid: int) -> bool:
     """Whether a process does anything yet, or is only not buried."""
     try:
         return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # gone before it was opened, or before it was read
         return False
 
 
