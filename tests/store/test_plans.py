@@ -60,3 +60,20 @@ def test_no_statement_of_a_shipments_life_walks_over_all_there_is(house: House) 
         house.exchange.upkeep.sweep(house.clock(), house.clock(), "boot")
     assert len(plans.seen) > 100
     assert not plans.scans
+
+
+def test_the_drop_of_a_folder_is_looked_for_among_those_of_that_folder_and_not_among_all_of_its_sender(
+    tmp_path: Path,
+) -> None:
+    """Each OPEN asks; who has sent for years has a hundred thousand others."""
+    registry = Registry(tmp_path / "registry.db")
+    registry.drops.joined_at(1, ANN, "Ref/a.csv")
+    registry.drops.joined_at(1, ANN, "Ref/a.csv", at_once=True)
+    registry.drops.open_folder_drop(1, ANN, "Ref")
+    found = [
+        plan for sql, plan in plans.seen.items() if "AND who" in sql and "FROM shipments" in sql and "folder" in sql
+    ]
+    assert len(found) >= 2
+    for plan in found:
+        assert "SEARCH shipments USING INDEX shipments_sender (sender_id=? AND who=? AND folder=?)" in plan, plan
+    registry.close()

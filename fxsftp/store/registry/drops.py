@@ -27,7 +27,7 @@ _JOINED_AT = (
     " AND EXISTS (SELECT 1 FROM folders WHERE owner_id = :sender AND who = :who AND path = :parent)"
     " AND NOT EXISTS (SELECT 1 FROM folders WHERE owner_id = :sender AND who = :who AND path = :path)"
     " AND NOT EXISTS (SELECT 1 FROM files WHERE owner_id = :sender AND who = :who AND path = :path AND shown = 1)"
-    " ORDER BY made DESC LIMIT 1"
+    " ORDER BY +made DESC LIMIT 1"  # the sign keeps SQLite from reading all of the sender's shipments in this order
 )
 
 
@@ -113,7 +113,7 @@ class Drops:
         """The drop that files put in this folder now belong to."""
         row = self._db.row(
             "SELECT * FROM shipments WHERE sender_id = ? AND who = ? AND folder = ?"
-            " AND state IN ('dropping', 'settling', 'held') ORDER BY made DESC LIMIT 1",
+            " AND state IN ('dropping', 'settling', 'held') ORDER BY +made DESC LIMIT 1",
             (sender_id, who, folder),
         )
         return shipment_of(row) if row else None
