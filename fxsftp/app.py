@@ -96,7 +96,7 @@ def open_exchange(
     holdings = Holdings(
         registry=Registry(settings.registry),
         secrets=Secrets(settings.secrets),
-        vault=LocalVault(settings.vault) if role not in WITHOUT_VAULT else None,
+        vault=LocalVault(settings.vault, reserve=settings.exchange.reserve) if role not in WITHOUT_VAULT else None,
         keys=keys,
         policy=policy_of(settings, workers),
         ring=Bell(settings.bell).ring,

@@ -225,6 +225,7 @@ class Exchange(Section):
     domains: Names = ()
     quota: Bytes = 50 << 30
     quota_warns: Share = 0.8
+    reserve: Bytes = 256 << 20
     max_file: Bytes = 1 << 40
     max_files: Count = 10_000
     ahead: Bytes = 16 << 20

@@ -118,6 +118,11 @@ def route(user: User, name: str) -> tuple[str, str] | None:
     return (user.default_recipient, "") if user.default_recipient else None
 
 
+def kept_free(reserve: int, disk: int) -> int:
+    """How many bytes of a disk no body takes: the reserve, and of a small disk never more than a tenth."""
+    return min(reserve, disk // 10)
+
+
 def _matches(name: str, patterns: tuple[str, ...]) -> bool:
     return bool(_any_of(patterns).match(name))
 

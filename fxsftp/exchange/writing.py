@@ -70,7 +70,8 @@ class Writing:
     ) -> Draft | Litter:
         """Begin to write one file.  Parent folders are made as needed.
 
-        Raises AlreadyThere, NoSuchPlace, IsAFolder, RecipientUnknown, NoRecipient, BadName, OverQuota, TooManyFiles.
+        Raises AlreadyThere, NoSuchPlace, IsAFolder, RecipientUnknown, NoRecipient, BadName, OverQuota, TooManyFiles,
+        StoreFull.
         """
         who, path = self._as_file(user, place)
         places.may_be_written(path)
@@ -95,6 +96,7 @@ class Writing:
         keeps = existing is not None and not truncate
         if keeps:
             self._ask_for(user, who, path)
+        self._holdings.bodies.check_room()
         beat = None if keeps else self._workers.ticks()
         writer = self._workers.signed(session)
         file_key = seal.new_file_key()
@@ -146,7 +148,11 @@ class Writing:
         now: float,
         add_row: Callable[[Draft], File] | None = None,
     ) -> Draft:
-        """Write a row that is there already and this session's own, or one to come: nothing is left to be decided."""
+        """Write a row that is there already and this session's own, or one to come: nothing is left to be decided.
+
+        Raises StoreFull: also bodies that lie in rows leave the rest of the disk to all else.
+        """
+        self._holdings.bodies.check_room()
         draft = Draft(
             self._holdings,
             file,

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from fxsftp.domain.model import User
-from fxsftp.errors import HouseFull, TooManyOfYours
+from fxsftp.errors import HouseFull, StoreFull, TooManyOfYours
 from fxsftp.exchange import Exchange
+from fxsftp.store.registry.guests import Guests as Rows
 from tests.exchange.hands import another_process, registry_of
 from tests.house import House
 
@@ -43,6 +44,44 @@ def test_a_house_that_is_full_is_full_at_every_door(house: House, other: Exchang
         come_in(exchange, user, name)
     with pytest.raises(HouseFull):
         come_in(house.exchange, kari, "4")
+
+
+def test_who_finds_no_room_for_a_row_comes_in_and_counts_all_the_same(
+    house: House, other: Exchange, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They may be the ones who make room."""
+
+    def full(*_: object) -> None:
+        raise StoreFull
+
+    ann = house.ann()
+    come_in(other, ann, "1")
+    with monkeypatch.context() as patched:
+        patched.setattr(Rows, "add", full)
+        come_in(house.exchange, ann, "2")
+        with pytest.raises(TooManyOfYours, match="You have 2 connections here"):
+            come_in(house.exchange, ann, "3")
+    assert "ann@firm.example has come in, though the registry's disk is full" in caplog.text
+
+    house.exchange.guests.leave("2")
+    come_in(house.exchange, ann, "4")
+
+
+def test_who_leaves_while_there_is_no_room_to_write_it_is_forgotten_by_the_next(
+    house: House, other: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise StoreFull
+
+    ann, kari = house.ann(), house.kari()
+    for name in ("1", "2"):
+        come_in(house.exchange, ann, name)
+    with monkeypatch.context() as patched:
+        patched.setattr(Rows, "forget", full)
+        house.exchange.guests.leave("1")
+
+    come_in(house.exchange, kari, "3")
+    come_in(other, ann, "4")
 
 
 def test_those_of_a_dead_process_count_no_more_and_are_forgotten(house: House, other: Exchange) -> None:

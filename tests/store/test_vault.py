@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import stat
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -175,6 +176,68 @@ def test_a_really_full_disk_is_said_so(vault: LocalVault, monkeypatch: pytest.Mo
     monkeypatch.setattr(os, "ftruncate", lambda *_: None)  # which devices don't have
     with pytest.raises(errors.StoreFull):
         blob.append(b"x")
+
+
+class Disk:
+    """One of 10 MiB, as statvfs shows it."""
+
+    def __init__(self, free: int) -> None:
+        self.free, self.asked = free, 0
+
+    def __call__(self, _: Path) -> os.statvfs_result:
+        self.asked += 1
+        blocks, free = (10 << 20) // 4096, self.free // 4096
+        return os.statvfs_result((4096, 4096, blocks, free, free, 0, 0, 0, 0, 255))
+
+
+def test_bodies_leave_a_reserve_and_all_else_goes_on(tmp_path: Path) -> None:
+    """Of a small disk never more than a tenth."""
+    disk = Disk(free=4 << 20)
+    vault = LocalVault(tmp_path / "vault", reserve=256 << 20, statvfs=disk)
+    kept = stored(vault, b"fetched")
+    draft = vault.create()
+    draft.append(b"good")
+    assert vault.free_bytes() == 3 << 20
+
+    disk.free = 1 << 20
+    assert vault.free_bytes() == 0
+    for refused in (
+        vault.create,
+        vault.check_room,
+        lambda: draft.append(b"more"),
+        lambda: vault.resume(draft.id).append(b"x"),
+    ):
+        with pytest.raises(errors.StoreFull):
+            refused()
+    assert (draft.size, draft.read(0, 10), content(vault, kept)) == (4, b"good", b"fetched")
+    draft.sync()
+    draft.cut(1)
+    vault.commit(draft.id)
+    vault.erase(kept)
+
+    disk.free = 2 << 20
+    vault.create().append(bytes(1 << 20))
+
+
+def test_what_would_touch_the_reserve_is_refused_before_it_does(tmp_path: Path) -> None:
+    vault = LocalVault(tmp_path / "vault", reserve=1 << 20, statvfs=Disk(free=2 << 20))
+    with pytest.raises(errors.StoreFull):
+        vault.create().append(bytes((1 << 20) + 4096))
+
+
+def test_the_disk_is_asked_every_few_chunks_and_every_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk, now = Disk(free=8 << 20), [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    vault = LocalVault(tmp_path / "vault", reserve=1 << 20, statvfs=disk)
+    blob = vault.create()
+    for _ in range(1000):
+        blob.append(bytes(1024))
+    assert disk.asked <= 1 + 16
+    disk.asked = 0
+    blob.append(b"x")
+    now[0] += 1.5
+    blob.append(b"x")
+    assert disk.asked == 1
 
 
 def test_many_open_blobs_share_a_few_descriptors(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from fxsftp.carriers import find
 from fxsftp.domain.lifecycle import ShipmentState
+from fxsftp.domain.policy import kept_free
 from fxsftp.errors import FxError
 from fxsftp.exchange import Exchange
 from fxsftp.fronts.cli import clerk
@@ -175,6 +176,9 @@ def _disk(settings: Settings) -> Finding:
         return Finding(WAITS, "disk", f"there is no {folder} yet; the first start makes it")
     usage = shutil.disk_usage(folder)
     said = f"{clerk.amount(usage.free)} free of {clerk.amount(usage.total)} for {folder}"
+    reserve = kept_free(settings.exchange.reserve, usage.total)
+    if usage.free < reserve:
+        said += f"; {clerk.amount(reserve)} are kept free, and so nothing new is taken in until there is room"
     return Finding(WRONG if usage.free < LITTLE else WELL, "disk", said)
 
 

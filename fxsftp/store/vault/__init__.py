@@ -54,7 +54,7 @@ class Vault(Protocol):
     """Blobs by id.  An id that is not there is Missing, save where a verb says otherwise."""
 
     def create(self) -> Blob:
-        """A new, empty draft under a new id."""
+        """A new, empty draft under a new id.  Raises StoreFull as `check_room`."""
 
     def resume(self, blob_id: str) -> Blob:
         """A draft as far as it reached the disk, to be continued."""
@@ -81,7 +81,10 @@ class Vault(Protocol):
         """
 
     def free_bytes(self) -> int:
-        """How much can still be stored."""
+        """How much can still be stored, beside what is kept free for all else."""
+
+    def check_room(self) -> None:
+        """Raises StoreFull when nothing more can be stored; for a loop."""
 
     def close(self) -> None:
         """Let go of what is kept open.  Blobs and readers open it again if they are used after all."""

@@ -19,6 +19,7 @@ from pathlib import Path
 from secrets import token_hex
 
 from fxsftp import errors
+from fxsftp.store.vault.room import Room
 
 DESCRIPTORS = 256  # kept open at most when nobody is in the middle of a read; the usual limit of a process is 1024
 
@@ -27,25 +28,34 @@ _SAFE = os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 class LocalVault:
-    """Blobs in a folder on this machine.  The verbs are those of vault.Vault."""
+    """Blobs in a folder on this machine, leaving `reserve` bytes of its disk.  The verbs are those of vault.Vault."""
 
-    def __init__(self, folder: Path, *, descriptors: int = DESCRIPTORS) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        reserve: int = 0,
+        descriptors: int = DESCRIPTORS,
+        statvfs: Callable[[Path], os.statvfs_result] = os.statvfs,
+    ) -> None:
         self._drafts = folder / "drafts"
         self._blobs = folder / "blobs"
         self._open_files = _OpenFiles(descriptors)
+        self._room = Room(folder, reserve, statvfs)
         for each in (folder, self._drafts, self._blobs):
             _make_folder(each)
 
     def create(self) -> LocalBlob:
         blob_id = token_hex(16)
         path = _path(self._drafts, blob_id)
+        self.check_room()
         with _disk():
             _make_folder(path.parent)
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _SAFE, 0o600))
-        return LocalBlob(blob_id, path, self._open_files)
+        return LocalBlob(blob_id, path, self._open_files, self._room)
 
     def resume(self, blob_id: str) -> LocalBlob:
-        return LocalBlob(blob_id, _path(self._drafts, blob_id), self._open_files)
+        return LocalBlob(blob_id, _path(self._drafts, blob_id), self._open_files, self._room)
 
     def commit(self, blob_id: str) -> None:
         draft, final = _path(self._drafts, blob_id), _path(self._blobs, blob_id)
@@ -92,8 +102,12 @@ class LocalVault:
                         yield path.name
 
     def free_bytes(self) -> int:
-        disk = os.statvfs(self._drafts)
-        return disk.f_bavail * disk.f_frsize
+        with _disk():
+            return self._room.free()
+
+    def check_room(self) -> None:
+        with _disk():
+            self._room.take(1)
 
     def close(self) -> None:
         self._open_files.close()
@@ -121,10 +135,11 @@ class LocalVault:
 class LocalBlob:
     """A draft file.  The verbs are those of vault.Blob."""
 
-    def __init__(self, blob_id: str, path: Path, open_files: _OpenFiles) -> None:
+    def __init__(self, blob_id: str, path: Path, open_files: _OpenFiles, room: Room) -> None:
         self._id = blob_id
         self._path = path
         self._files = open_files
+        self._room = room
         # Also for a resumed one: its creator may have died before the sync that makes the name durable.
         self._name_is_durable = False
         with self._descriptor() as descriptor:
@@ -142,6 +157,7 @@ class LocalBlob:
         rest = memoryview(data).cast("B")
         end = self._size
         with self._descriptor() as descriptor:
+            self._room.take(len(rest))
             try:
                 while rest:  # a write may be short, near the end of the disk or by a signal
                     written = os.pwrite(descriptor, rest, end)

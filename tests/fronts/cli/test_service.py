@@ -6,12 +6,14 @@ import json
 import os
 import pty
 import select
+import shutil
 import socket
 import sqlite3
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import click
 import pytest
@@ -244,6 +246,19 @@ def test_doctor_names_a_key_that_is_missing_or_lies_open(people: Admin, house: H
     assert found["house key"][0] == "wrong"
     assert "0644" in found["house key"][1]
     assert found["courier key"][0] == "wrong"
+
+
+def test_doctor_says_when_what_is_kept_of_the_disk_is_touched(
+    people: Admin, house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=10 << 30, free=200 << 20))
+    assert findings(people)["disk"] == (
+        "wrong",
+        f"200.0 MiB free of 10.0 GiB for {house.settings.state}; 256.0 MiB are kept free, "
+        "and so nothing new is taken in until there is room",
+    )
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=10 << 30, free=2 << 30))
+    assert findings(people)["disk"] == ("well", f"2.0 GiB free of 10.0 GiB for {house.settings.state}")
 
 
 def test_doctor_says_for_what_notices_wait(people: Admin, house: House) -> None:
