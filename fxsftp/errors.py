@@ -178,7 +178,7 @@ class AlreadySent(Conflict):
 
 
 class NotYours(Conflict):
-    """{0!r} is being written by another session. Try again when that one is done."""
+    """{0!r} is being written by another session. If that one was cut off, wait ten seconds and try again."""
 
     temporary = True
 

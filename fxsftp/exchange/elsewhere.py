@@ -100,8 +100,11 @@ class Elsewhere:
                 return
         try:
             self._take_up(file, writer)
-        except FxError as problem:
-            log.error("shipment %s: what is left of a draft can't be taken up: %s", file.shipment_id, problem)
+        except Exception as problem:  # whatever it is: a row that stays signed by one who lives could not be resumed
+            trace = None if isinstance(problem, FxError) else problem
+            log.error(
+                "shipment %s: what is left of a draft can't be taken up: %s", file.shipment_id, problem, exc_info=trace
+            )
             with self._registry.atomic(durable=False):
                 self._rows.change_file(file.id, writer=None)
 

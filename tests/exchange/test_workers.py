@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from fxsftp.domain.lifecycle import FileState
-from fxsftp.domain.model import Wishes
+from fxsftp.domain.model import File, Wishes
 from fxsftp.errors import NotYours
 from fxsftp.exchange import Exchange
 from tests.exchange.hands import Hand, another_process, registry_of, write
@@ -258,6 +259,30 @@ def test_what_another_process_still_writes_survives_a_close_of_the_same_name(
     ann.close(first)
 
     assert content(house, kari) == DATA
+
+
+def test_what_can_t_be_taken_up_is_nobody_s_and_can_be_once_it_is_mended(
+    house: House, ann: Hand, other: Exchange, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever is wrong with it: signed by a process that lives, nobody could come to it until that ends."""
+    write(ann.open(PATH), DATA[:200_000])
+    house.exchange.writing.beat(house.clock())
+    die(house.exchange)
+
+    def fail(file: File) -> bytes:
+        raise OSError(errno.EIO, "a bad disk")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(other.writing.elsewhere._bodies, "draft_key", fail)
+        other.writing.elsewhere.begin()
+
+    (file,) = registry_of(other).drops.below(ann.user.id, KARI, "Ref")
+    assert (file.writer, file.state) == (None, FileState.DRAFT)
+    assert "can't be taken up: [Errno 5] a bad disk" in caplog.text
+    hand = there(ann, other)
+    draft = hand.open(PATH, truncate=False)
+    write(draft, DATA[3 * CHUNK :], start=3 * CHUNK)
+    hand.close(draft)
 
 
 def test_many_take_up_at_once_what_a_dead_process_had_open(house: House, ann: Hand, kari: Hand) -> None:
