@@ -9,7 +9,7 @@ from __future__ import annotations
 from fxsftp import seal
 from fxsftp.domain.lifecycle import FileState
 from fxsftp.domain.model import File, User, Wishes
-from fxsftp.errors import TooManyFiles
+from fxsftp.errors import IsAFolder, TooManyFiles
 from fxsftp.exchange.bodies import Bodies
 from fxsftp.exchange.drafts import FILE_MODE, MODE_MASK, Litter
 from fxsftp.exchange.drops import Drops
@@ -42,7 +42,7 @@ class Entering:
     ) -> File:
         """The row of a file that begins to be written, in the drop that it belongs to.
 
-        Raises TooManyFiles, NotAFolder.
+        Raises TooManyFiles, IsAFolder, NotAFolder.
         """
         rows = self._rows
         before = self._drops.find_for(user, who, path, existing)
@@ -50,6 +50,8 @@ class Entering:
         drop_key = self._bodies.drop_key(drop_id, make=before is None, now=now)
         with self._registry.atomic(durable=False):
             # Meanwhile another session may have begun the folder, or the dispatcher may have sent it off.
+            if self._registry.folders.find(user.id, who, path):
+                raise IsAFolder(path.rpartition("/")[2])
             shipment = self._drops.find_for(user, who, path, existing)
             if shipment and shipment.id != drop_id:
                 if before is None:

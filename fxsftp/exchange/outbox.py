@@ -189,6 +189,8 @@ class Outbox:
         with self._registry.atomic(durable=False):
             self._folders.make(user.id, place.who, "", FOLDER_MODE, now)
             if place.path:
+                if self._rows.shown(user.id, place.who, place.path):
+                    raise AlreadyThere(place.name)  # another process had it in hand, and closed it meanwhile
                 self._folders.make(user.id, place.who, place.path, FOLDER_MODE, now)
 
     def remove_folder(self, user: User, place: Place, now: float) -> None:

@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from fxsftp.domain import places
 from fxsftp.domain.lifecycle import FileState, ShipmentState
 from fxsftp.domain.model import Wishes
 from fxsftp.errors import (
@@ -301,6 +302,42 @@ def test_one_whose_drop_left_meanwhile_makes_another(house: House, ann: Hand, ka
 
 
 # ---- limits
+
+
+def test_a_folder_made_by_another_process_is_not_closed_over(house: House, ann: Hand) -> None:
+    """Nor one that it makes for a file of its own: who closes is refused, and no shipment holds both."""
+    draft, there = in_hand(ann), Hand(house, ann.user, "s2", another_process(house))
+    draft.write(0, b"small")
+    deeper = ann.open(f"{FOLDER}/c.csv")
+    deeper.write(0, b"small")
+
+    there.mkdir(PATH)
+    there.put(f"{FOLDER}/c.csv/below.csv", b"below")
+
+    for refused in (draft, deeper):
+        with pytest.raises(IsAFolder):
+            ann.close(refused)
+    assert ann.ls(FOLDER) == {"a.csv": 24, "b.csv": -2, "c.csv": -2}
+    assert sorted(file.path for file in files_of(house, ann.drops()[0].id)) == ["Ref/a.csv", "Ref/c.csv/below.csv"]
+    there.exchange.close()
+
+
+def test_no_folder_is_made_over_what_another_process_closes_meanwhile(
+    house: House, ann: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draft, there = in_hand(ann), Hand(house, ann.user, "s2", another_process(house))
+    draft.write(0, b"small")
+    may_be_written = places.may_be_written
+
+    def close_first(path: str) -> None:
+        monkeypatch.setattr(places, "may_be_written", may_be_written)
+        ann.close(draft)
+
+    monkeypatch.setattr(places, "may_be_written", close_first)  # asked once it has looked that nothing is there
+    with pytest.raises(AlreadyThere):
+        there.mkdir(PATH)
+    assert ann.ls(FOLDER) == {"a.csv": 24, "b.csv": 5}
+    there.exchange.close()
 
 
 def test_a_drop_takes_so_many_files_and_no_more(house: House, ann: Hand) -> None:
