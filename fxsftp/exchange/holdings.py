@@ -81,6 +81,10 @@ class Holdings:
 
         return self._chores.submit(run)
 
+    def settle_chores(self) -> None:
+        """Return when what was to be done soon is done.  Not for a chore."""
+        self._chores.submit(int).result()
+
     def meanwhile(self, sync: Callable[[], None]) -> Future[None]:
         """Do what waits for the disk, and nobody waits for.  What it meets there is met again by who needs it."""
 

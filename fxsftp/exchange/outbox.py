@@ -96,8 +96,19 @@ class Outbox:
         return Entry(path[path.rfind("/") + 1 :], False, size, mtime, mode, True)
 
     def _as_left(self, file: File) -> File | None:
-        """What a dead process had open, as it can be resumed."""
-        return self._writing.elsewhere.as_left(file) if file.writer and not self._drops.writer(file) else file
+        """What a dead process had open, as it can be resumed.
+
+        A row of ours that no draft has is that of an OPEN which has just taken up another row: soon it gives way to it.
+        """
+        if not file.writer or self._drops.writer(file):
+            return file
+        if self._holdings.workers.is_mine(file.writer):
+            self._holdings.settle_chores()
+            found = self._rows.shown(file.owner_id, file.who, file.path)
+            if found is None or not found.writer or self._drops.writer(found):
+                return found
+            file = found
+        return self._writing.elsewhere.as_left(file)
 
     def _entry(self, file: File) -> Entry:
         draft = self._drops.writers.get(file.id)
