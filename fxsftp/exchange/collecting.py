@@ -1,6 +1,6 @@
 """Collecting: a recipient opens the files of a shipment and reads them, until all of it was sent.
 
-What was sent is counted in `reads`; files that will be asked for next are opened in `ahead`.
+What was sent is counted in `reads`; files that will be asked for next are opened in `prefetch`.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from fxsftp.domain.lifecycle import READABLE, DeliveryState
 from fxsftp.domain.model import Delivery, Entry, LockKind, Shipment, User
 from fxsftp.domain.places import Place
 from fxsftp.errors import IsAFolder, NoSuchPlace, NotOpen
-from fxsftp.exchange.ahead import Ahead
 from fxsftp.exchange.bodies import Bodies
 from fxsftp.exchange.holdings import Holdings
 from fxsftp.exchange.manifest import is_replaced
 from fxsftp.exchange.offers import Offers, entry_of
+from fxsftp.exchange.prefetch import Prefetch
 from fxsftp.exchange.reading import AGE, SUMS, Offer, Reading, in_plain
 from fxsftp.exchange.reads import Reads
 from fxsftp.exchange.steps import step
@@ -34,7 +34,7 @@ class Collecting:
         self._offers = offers
         self._sums = sums
         self._reads = reads
-        self._ahead = Ahead(holdings.registry, bodies, offers)
+        self._prefetch = Prefetch(holdings.registry, bodies, offers)
 
     def open(self, user: User, place: Place, now: float) -> Reading:
         """A file for reading.  Raises NotOpen for the plain form of what is locked."""
@@ -51,17 +51,17 @@ class Collecting:
                 raise IsAFolder(place.name)
             raise NoSuchPlace(str(place))
         offer, read_at = found
-        self._ahead.open_after(delivery, shipment, place.path, offer, now)
+        self._prefetch.open_after(delivery, shipment, place.path, offer, now)
         return self._reading(delivery, shipment, offer, read_at, now)
 
     def open_at_once(self, user: User, place: Place, now: float) -> Reading | None:
         """The same, in a loop, for a file that was opened ahead; None for any other."""
-        found = self._ahead.take(user, place, now)
+        found = self._prefetch.take(user, place, now)
         return self._reading(*found, now) if found else None
 
     def stat_at_once(self, user: User, place: Place, now: float) -> Entry | None:
         """What a listing says of it."""
-        return self._ahead.entry(user, place, now)
+        return self._prefetch.entry(user, place, now)
 
     def key_file(self, user: User, place: Place, now: float) -> bytes:
         """KEY.age of a shipment that a code opens, also where it is not listed because the files open without it."""

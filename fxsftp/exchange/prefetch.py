@@ -1,4 +1,4 @@
-"""Ahead: small files of a shipment that were opened before they were asked for.
+"""Prefetch: small files of a shipment that were opened before they were asked for.
 
 Who fetches a folder asks for one file after the other.  To look each up, and to open it, costs more than to send it; so
 with one that follows another the next few are opened as well, and wait here.  They are handed out while the delivery
@@ -34,7 +34,7 @@ STALE = 60.0  # seconds; nobody comes for it any more
 Key = tuple[int, str]  # of a user and a shipment
 
 
-class Ahead:
+class Prefetch:
     """What one process has opened ahead.  May be used in any thread."""
 
     def __init__(self, registry: Registry, bodies: Bodies, offers: Offers) -> None:
