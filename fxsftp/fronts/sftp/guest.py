@@ -24,7 +24,7 @@ from fxsftp.fronts.desk import Desk
 from fxsftp.fronts.sftp.algorithms import MODERN, Algorithms, Offer, misfit
 from fxsftp.fronts.sftp.channel import Door
 from fxsftp.fronts.sftp.doorway import Startups
-from fxsftp.fronts.sftp.overrides import ask_twice, hold, mend, turn_away
+from fxsftp.fronts.sftp.overrides import Outflow, ask_twice, hearing, hold, mend, turn_away
 from fxsftp.fronts.sftp.second import NO_SECOND, PASSWORD, Second
 from fxsftp.fronts.sftp.tuned import Tuning
 from fxsftp.templates import Templates
@@ -86,6 +86,7 @@ class Guest(asyncssh.SSHServer):
     def __init__(self, house: House) -> None:
         self._house, self._desk, self._terms = house, house.desk, house.terms
         self._conn: asyncssh.SSHServerConnection
+        self._outflow: Outflow
         self.peer = "?"  # the address they come from
         self.user: User | None = None
         self.proof = ""  # the key that was logged in with
@@ -108,13 +109,15 @@ class Guest(asyncssh.SSHServer):
         """Someone has connected."""
         self._conn = conn
         self.peer = str((conn.get_extra_info("peername") or ("?",))[0])
+        heard = hearing(conn)
         if self._house.tuning:
-            self._house.tuning.connection(conn)
-        mend(conn, self._choke, self._offered)
+            self._house.tuning.connection(conn, heard)
+        change = self._terms.login_seconds
+        self._outflow = mend(conn, heard, self._choke, self._offered, change=change, give_up=self._change_no_more)
         ask_twice(conn, self._owes)
         self._house.arrived(self)
         if not self._is_answered:
-            self._go_on = hold(conn)
+            self._go_on = hold(conn, heard)
 
     def answer(self) -> None:
         """It is their turn."""
@@ -130,8 +133,15 @@ class Guest(asyncssh.SSHServer):
     def _offered(self, kexinit: bytes, is_ours: bool) -> None:
         self._offers[is_ours] = Offer.parse(kexinit)
 
+    def _change_no_more(self) -> None:
+        log.warning(
+            "%s sent away: a change of keys was begun and did not end", self.user.email if self.user else self.peer
+        )
+        self._conn.disconnect(asyncssh.DISC_KEY_EXCHANGE_FAILED, "The change of keys took too long.")
+
     def connection_lost(self, exc: Exception | None) -> None:
         """They have left."""
+        self._outflow.put_away()
         if self.user:
             log.info("%s left%s", self.user.email, f": {exc}" if exc else "")
         elif why := self._misfit(exc):

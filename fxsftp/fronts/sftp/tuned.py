@@ -1,10 +1,11 @@
-"""SSH's packets at the speed of the machine: everything for which asyncssh's private names are needed, and no more.
+"""SSH's packets at the speed of the machine: what asyncssh's private names are needed for, and no more.
 
 House rules.  A connection becomes a TunedConnection and its channel a TunedChannel while they are objects of asyncssh;
 nothing is patched for others.  Only data on an open channel under AES-GCM or ChaCha20-Poly1305 goes by here.  Every
 other packet (key exchange, log-in, requests, whatever is malformed) is handed to asyncssh's own methods, one at a time
 and with their own checks.  `begin` compares what is built on with PINNED, and where it is not the same all is served
-as asyncssh does it, with one line in the log.  What makes us robust, and not fast, is in `overrides` and stays.
+as asyncssh does it, with one line in the log.  What makes us robust, and not fast, is in `overrides`, the only other
+place where private names of asyncssh are used, and stays.
 
 Why, and what asyncssh would have to do so that it could go:
 
@@ -43,6 +44,7 @@ import asyncssh
 
 from fxsftp.fronts.sftp.algorithms import Offer
 from fxsftp.fronts.sftp.ciphers import FORGED, SIZE, TAG, Chacha, Gcm
+from fxsftp.fronts.sftp.valve import Valve
 
 log = logging.getLogger("fxsftp.sftp")
 
@@ -83,13 +85,13 @@ class Tuning:
         self.opened = memoryview(bytearray(PACKET))
         self.to_seal = memoryview(bytearray(PACKET))
 
-    def connection(self, conn: asyncssh.SSHServerConnection) -> None:
-        """Tune a connection that was just made, before anything was received."""
+    def connection(self, conn: asyncssh.SSHServerConnection, heard: Valve) -> None:
+        """Tune a connection that was just made, before anything was received; it closes `heard` when too much waits."""
         transport: Any = conn._transport
         if type(conn) is asyncssh.SSHServerConnection and hasattr(transport, "set_protocol"):
             conn.__class__ = TunedConnection
             assert isinstance(conn, TunedConnection)
-            conn._tuning, conn._is_full = self, False
+            conn._tuning, conn._heard = self, heard
             conn._moved = 0 if _has_aes() else -sys.maxsize
             transport.set_protocol(Intake(conn, self.received))
 
@@ -134,7 +136,7 @@ class TunedConnection(asyncssh.SSHServerConnection):
     """A connection whose packets are taken from a buffer where they lie."""
 
     _tuning: Tuning
-    _is_full: bool  # so much has to wait that no more is received
+    _heard: Valve  # closed when so much has to wait that no more may be received
     _moved: int  # bytes in both directions; far below 0 where no other cipher is wished for
 
     # ---- receiving
@@ -143,9 +145,8 @@ class TunedConnection(asyncssh.SSHServerConnection):
         """Go on with what had to wait."""
         waiting, self._inpbuf = self._inpbuf, b""
         self.serve(memoryview(waiting), len(waiting))
-        if self._is_full and len(self._inpbuf) < KEPT and self._transport:
-            self._is_full = False
-            self._transport.resume_reading()
+        if len(self._inpbuf) < KEPT:
+            self._heard.open("unserved")
 
     def serve(self, view: memoryview, end: int) -> None:
         """Serve the packets that lie before `end`, and keep what is there of one that is not whole."""
@@ -167,9 +168,8 @@ class TunedConnection(asyncssh.SSHServerConnection):
             self.internal_error()
         finally:
             self._inpbuf = bytes(view[at:end]) if self._transport else b""
-            if len(self._inpbuf) >= KEPT and not self._is_full and self._transport:
-                self._is_full = True
-                self._transport.pause_reading()
+            if len(self._inpbuf) >= KEPT:
+                self._heard.close("unserved")
 
     def _may_open(self) -> bool:
         cipher: Any = self._recv_encryption

@@ -251,7 +251,7 @@ def test_who_talks_on_while_nothing_is_served_is_not_listened_to_without_end(doo
             serves, server._recv_handler = server._recv_handler, lambda: False
             for _ in range(256):
                 raw.conn.send_packet(2, string(bytes(32_000)))
-            await asyncio.to_thread(door.until, lambda: server._is_full)
+            await asyncio.to_thread(door.until, lambda: server._heard.is_closed)
             assert tuned.KEPT <= len(server._inpbuf) <= tuned.KEPT + tuned.RECEIVED
             assert not server._transport.is_reading()
             server._recv_handler = serves
