@@ -6,7 +6,7 @@ is never taken for gone: not when the wall clock is set, not after the machine h
 Nothing here knows drafts or rows.
 
 In the same way a process marks numbers (Marks), for as long as it still has something to write about what they stand
-for, and others can wait until it has.
+for, and others can look, or wait until it has.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ class Workers:
     def __init__(self, folder: Path, ticks: Callable[[], float] = time.monotonic) -> None:
         self.name = token_hex(8)
         self.ticks = ticks
-        self.marks = Marks(folder.parent / "marks")
+        self.marks = Marks(folder.parent / "marks")  # deliveries of which reads are still to be written
+        self.hands = Marks(folder.parent / "hands")  # users who have something in hand
         self._folder = folder
         self._lock = -1
 
@@ -49,6 +50,7 @@ class Workers:
     def end(self) -> None:
         """What this process still has open is anybody's to take up."""
         self.marks.end()
+        self.hands.end()
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
@@ -144,16 +146,26 @@ class Marks:
 
     def mark(self, number: int) -> bool:
         """Mark it, unless somebody just looks whether it is marked."""
+        self._open()
+        return _lock(self._file, fcntl.F_RDLCK, number)
+
+    def _open(self) -> None:
         with self._opening:
             if self._file < 0:
                 self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o600)
-        return _lock(self._file, fcntl.F_RDLCK, number)
 
     def unmark(self, number: int) -> None:
         """There is nothing more to write about it."""
         if self._file >= 0:
             _lock(self._file, fcntl.F_UNLCK, number)
+
+    def is_elsewhere(self, number: int) -> bool:
+        """Whether another process has marked it.  Who looks so is in nobody's way."""
+        self._open()
+        asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, number, 1, 0)
+        found = fcntl.fcntl(self._file, fcntl.F_OFD_GETLK, asked)
+        return bool(_FLOCK.unpack(found)[0] != fcntl.F_UNLCK)
 
     def wait(self, numbers: Iterable[int], seconds: float) -> None:
         """Return when nobody has marked one of these any more, or after so many seconds."""

@@ -77,6 +77,22 @@ def test_what_no_living_process_has_signed_is_nobodys(tmp_path: Path, signed: st
     workers.end()
 
 
+def test_a_look_at_what_others_have_marked_counts_not_one_s_own_and_is_in_nobody_s_way(tmp_path: Path) -> None:
+    one, other = Marks(tmp_path / "run" / "hands"), Marks(tmp_path / "run" / "hands")
+    assert not other.is_elsewhere(7)
+    assert one.mark(7)
+    assert other.mark(8)
+
+    assert (one.is_elsewhere(7), other.is_elsewhere(7)) == (False, True)
+    assert (one.is_elsewhere(8), other.is_elsewhere(8)) == (True, False)
+    assert other.mark(7)
+    one.unmark(7)
+    assert (one.is_elsewhere(7), other.is_elsewhere(7)) == (True, False)
+    other.end()
+    assert not one.is_elsewhere(7)
+    one.end()
+
+
 def test_the_turn_is_one_process_s_until_it_dies_or_lets_go(tmp_path: Path) -> None:
     turn, next_turn = Turn(tmp_path / "turn"), Turn(tmp_path / "turn")
     with another(tmp_path) as (process, _):

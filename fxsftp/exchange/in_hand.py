@@ -3,7 +3,8 @@
 Thousands of small files make most of what a small file costs: here it is one look at its OPEN, and at its CLOSE one
 transaction.  Nobody can tell the difference.  Who looks at an outbox first has all that its owner has in hand written
 down; what stays open for a moment, or grows, is written down as well; and no dispatcher, in whatever process, can find
-its drop settled before that.  A session that is lost loses what it has in hand, as it would lose what was not flushed.
+its drop settled before that.  Who sends the drop at once asks first whether anything of its sender `is_elsewhere`.  A
+session that is lost loses what it has in hand, as it would lose what was not flushed.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
+from threading import Lock
 from typing import Protocol
 
 from fxsftp import seal
@@ -58,6 +60,8 @@ class InHand:
         self._draft_of = draft_of
         self._add_row = add_row
         self._drafts: dict[Place, Draft] = {}
+        self._held: dict[int, int] = {}  # how many of them, by owner
+        self._turn = Lock()  # of whoever changes these two; the last that is taken
         self._addressed: dict[tuple[int, str], float] = {}  # when it was last looked whether they may be
         self._counts: OrderedDict[str, tuple[int, int]] = OrderedDict()  # by drop: its revision, and its files then
 
@@ -99,8 +103,29 @@ class InHand:
         draft = self._draft_of(
             file, seal.new_file_key(), allowance=quota - drop.used, quota=quota, now=now, add_row=add_row
         )
-        is_alone = self._drafts.setdefault(_place(file), draft) is draft
-        return draft if is_alone else None
+        return draft if self._hold(draft) else None
+
+    def _hold(self, draft: Draft) -> bool:
+        """Have it in hand, unless another is at its place."""
+        place = _place(draft.file)
+        owner = place[0]
+        with self._turn:
+            count = self._held.get(owner, 0)
+            if place in self._drafts or not (count or self._holdings.workers.hands.mark(owner)):
+                return False
+            self._drafts[place], self._held[owner] = draft, count + 1
+        return True
+
+    def _let_go(self, place: Place) -> None:
+        """It has its row, or gets none."""
+        owner = place[0]
+        with self._turn:
+            if self._drafts.pop(place, None) is None:
+                return
+            self._held[owner] -= 1
+            if not self._held[owner]:
+                del self._held[owner]
+                self._holdings.workers.hands.unmark(owner)
 
     def _was_addressed(self, user: User, who: str, now: float) -> bool:
         """Whether this user could send there a moment ago.  What leaves is looked at again."""
@@ -123,6 +148,10 @@ class InHand:
         if self._drafts:
             self._write_down_all([draft for place, draft in list(self._drafts.items()) if place[0] == user_id])
 
+    def is_elsewhere(self, user_id: int) -> bool:
+        """Whether another process has anything of this user in hand: it writes that down, at the latest in UNSEEN."""
+        return self._holdings.workers.hands.is_elsewhere(user_id)
+
     def beat(self, now: float) -> None:
         """So does what has been in hand for a moment."""
         if self._drafts:
@@ -139,7 +168,7 @@ class InHand:
         if before and before.state is ShipmentState.RECALLED:
             raise NoSuchPlace(draft.file.name)
         file = self._add_row(user, draft)
-        self._drafts.pop(_place(file), None)
+        self._let_go(_place(file))
         return file
 
     # ---- CLOSE
@@ -164,7 +193,7 @@ class InHand:
                 self._rows.add_small(draft.file, closed, key, small, now, waits=waits)
                 self._drops.joined(drop, now, waits=waits or drop.is_waiting)
             draft.forgo_row()
-        self._drafts.pop(place, None)
+        self._let_go(place)
         self._counts[drop_id] = drop.revision + 1, count + 1
         return True
 
@@ -183,7 +212,7 @@ class InHand:
         """Nothing stays of what has no row, and flushed nothing; answers whether it was so."""
         if not draft.drop_from_hand():
             return False
-        self._drafts.pop(_place(draft.file), None)
+        self._let_go(_place(draft.file))
         return True
 
     def settle_chores(self) -> None:

@@ -304,6 +304,28 @@ def test_one_whose_drop_left_meanwhile_makes_another(house: House, ann: Hand, ka
 # ---- limits
 
 
+@pytest.mark.parametrize("end", ["close", "lose", "look", "beat"])
+def test_another_process_knows_that_a_user_has_something_in_hand_and_when_no_more(
+    house: House, ann: Hand, kari: Hand, end: str
+) -> None:
+    draft, other = in_hand(ann), another_process(house).writing.in_hand
+    second = ann.open(f"{FOLDER}/c.csv")
+    own = house.exchange.writing.in_hand
+    for each in (draft, second):
+        each.write(0, b"small")
+        assert (other.is_elsewhere(ann.user.id), other.is_elsewhere(kari.user.id)) == (True, False)
+        assert not own.is_elsewhere(ann.user.id)
+        if end == "close":
+            ann.close(each)
+        elif end == "lose":
+            ann.lose(each)
+        else:
+            house.clock.turn(2)
+            ann.stat(PATH) if end == "look" else house.exchange.writing.beat(house.clock())
+            break
+    assert not other.is_elsewhere(ann.user.id)
+
+
 def test_a_folder_made_by_another_process_is_not_closed_over(house: House, ann: Hand) -> None:
     """Nor one that it makes for a file of its own: who closes is refused, and no shipment holds both."""
     draft, there = in_hand(ann), Hand(house, ann.user, "s2", another_process(house))

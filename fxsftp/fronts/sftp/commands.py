@@ -24,11 +24,13 @@ from fxsftp.domain.addresses import hint
 from fxsftp.domain.lifecycle import BEFORE_DISPATCH, ShipmentState
 from fxsftp.domain.model import Kind, Notice, Shipment
 from fxsftp.errors import FxError, ShipmentUnknown
+from fxsftp.exchange.in_hand import UNSEEN
 from fxsftp.exchange.sent import Sent
 from fxsftp.fronts.desk import Desk
 from fxsftp.fronts.sftp.rooms import Rooms
 
 STDIN_MOST = 64 << 10  # bytes; a code needs 20
+LOOK = 0.05  # seconds between two looks whether other processes have something in hand
 PROMPT = 1.0  # seconds; a program has written the code by then, a person is asked for it
 DONE, REFUSED, MISUSED, NO_COMMAND = 0, 1, 2, 127
 
@@ -148,11 +150,20 @@ async def _help(call: CommandSession, _words: list[str]) -> None:
 async def _send(call: CommandSession, words: list[str]) -> None:
     # ssh joins what it was given by blanks and keeps no quotes, and subjects have blanks: all words are one name.
     folder = " ".join(words).strip("/").removeprefix("outbox/") or None
+    await _all_be_seen(call)
     sent = await call.desk.ask_slowly(call.exchange.dispatch.send, call.user, folder, call.desk.now())
     for shipment in sent:
         call.say(_how_sent(shipment))
     if not sent:
         call.say("Nothing is waiting to be sent.")
+
+
+async def _all_be_seen(call: CommandSession) -> None:
+    """Return when other processes have written down what they have in hand of this user, so that it is sent as well."""
+    in_hand, loop = call.exchange.writing.in_hand, asyncio.get_running_loop()
+    until = loop.time() + UNSEEN
+    while loop.time() < until and await call.desk.ask(in_hand.is_elsewhere, call.user.id):  # noqa: ASYNC110  # theirs
+        await asyncio.sleep(LOOK)
 
 
 def _how_sent(shipment: Shipment) -> str:

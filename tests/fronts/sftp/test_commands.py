@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.exchange.hands import Hand, another_process, files_of
 from tests.exchange.post import PORTAL, token
 from tests.fronts.sftp.conftest import ANN, BOB, KARI, Door
 from tests.house import House
@@ -54,6 +55,32 @@ def test_clients_that_probe_get_true_answers(door: Door, command: str, answer: s
 def test_wrong_usage_exits_2(door: Door, command: str) -> None:
     status, said, complaint = door.command(KARI, command)
     assert (status, said, complaint.count("\n")) == (2, "", 1)
+
+
+def test_send_takes_along_what_another_worker_has_in_hand(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small file has no row before its CLOSE, so that the folder would leave without it."""
+    house, other = door.house, another_process(door.house)
+    there, in_hand = Hand(house, door.users[ANN], exchange=other), house.exchange.writing.in_hand
+    there.put(f"/outbox/{KARI}/Ref/a.csv", b"the first makes the drop")
+    draft = there.open(f"/outbox/{KARI}/Ref/b.csv")
+    draft.write(0, b"small")
+    assert not draft.has_row
+    looks = []
+
+    def look_and_close(user_id: int) -> bool:
+        looks.append(is_elsewhere(user_id))
+        if len(looks) == 2:
+            there.close(draft)
+        return looks[-1]
+
+    is_elsewhere = in_hand.is_elsewhere
+    monkeypatch.setattr(in_hand, "is_elsewhere", look_and_close)
+    status, said, _ = door.command(ANN, "send Ref")
+
+    assert (status, said.count("sent to"), looks) == (0, 1, [True, True, False])
+    (drop,) = there.drops()
+    assert [file.name for file in files_of(house, drop.id)] == ["a.csv", "b.csv"]
+    other.close()
 
 
 def test_send_does_not_wait_and_status_tells(door: Door) -> None:
