@@ -24,6 +24,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import fields
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,7 @@ log = logging.getLogger("fxsftp")
 STEP = 1.0  # seconds between two looks at what has settled; settling takes 30 at the least
 BEAT = 60.0  # seconds between heartbeats
 GROWING = 1.0  # seconds; after ten without a word, who comes back may take over an upload
+LETTING_GO = 10  # of these moments between two looks for what was erased; a read that pauses longer than that ends
 SWEEP = 600.0  # seconds between sweeps where no timer starts them
 FRONTS = ("sftp", "portal")  # who seals and unseals for those who have logged in
 WITHOUT_VAULT = ("courier", "bounce")  # who goes out, and who hears what strangers say
@@ -454,10 +456,15 @@ async def _serve_portal(settings: Settings, stop: asyncio.Event, shared: Shared)
 
 
 async def _saying_what_grows(desk: Desk) -> None:
-    """That this process's drafts grow, so that nobody takes them for left; and what others ask for, if it is still."""
-    while True:
+    """That this process's drafts grow, so that nobody takes them for left; and what others ask for, if it is still.
+
+    Also what others have erased is let go.
+    """
+    for moment in count():
         with suppress(FxError):
             await desk.ask_apart(desk.exchange.writing.beat, desk.now())
+            if moment % LETTING_GO == 0:
+                await desk.ask_apart(desk.exchange.upkeep.let_go)
         await asyncio.sleep(GROWING)
 
 

@@ -84,6 +84,10 @@ class Upkeep:
         passed = float(now - then)
         return passed if passed < -TOLERANCE or passed > DOWN else 0
 
+    def let_go(self) -> None:
+        """Of bodies that were erased and that this process still has open: only then is their room free."""
+        self._holdings.bodies.let_go()
+
     def doubt(self) -> str | None:
         """By how much the clock jumped, if it did and no admin has looked yet: `30.0 days ahead`."""
         found = self._registry.record.standing(DOUBT)

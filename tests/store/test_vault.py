@@ -240,6 +240,29 @@ def test_the_disk_is_asked_every_few_chunks_and_every_moment(tmp_path: Path, mon
     assert disk.asked == 1
 
 
+def test_what_another_process_has_erased_is_let_go_once_nobody_uses_it(tmp_path: Path) -> None:
+    """Its room on the disk is free only then; who still reads is not disturbed."""
+    vault, other = LocalVault(tmp_path / "vault"), LocalVault(tmp_path / "vault")
+    kept, draft = vault.create(), vault.create()
+    for blob in (kept, draft):
+        blob.append(b"content")
+    reader = vault.open(stored(vault, b"being fetched"))
+    before = len(os.listdir("/proc/self/fd"))
+    other.erase(draft.id, reader.id)
+
+    for _ in range(3):
+        vault.let_go()
+        assert reader.read(6, 7) == b"fetched"
+
+    assert len(os.listdir("/proc/self/fd")) == before - 1
+    assert kept.read(0, 7) == b"content"
+    with pytest.raises(errors.Missing):
+        draft.read(0, 7)
+    vault.let_go()
+    vault.let_go()
+    assert len(os.listdir("/proc/self/fd")) == before - 2
+
+
 def test_many_open_blobs_share_a_few_descriptors(tmp_path: Path) -> None:
     vault = LocalVault(tmp_path / "vault", descriptors=4)
     before = len(os.listdir("/proc/self/fd"))

@@ -86,5 +86,11 @@ class Vault(Protocol):
     def check_room(self) -> None:
         """Raises StoreFull when nothing more can be stored; for a loop."""
 
+    def let_go(self) -> None:
+        """Let go of what was erased, by whatever process, and is not in use; said every moment.
+
+        A body takes up room as long as anybody has it open.
+        """
+
     def close(self) -> None:
         """Let go of what is kept open.  Blobs and readers open it again if they are used after all."""

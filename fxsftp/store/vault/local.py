@@ -109,6 +109,9 @@ class LocalVault:
         with _disk():
             self._room.take(1)
 
+    def let_go(self) -> None:
+        self._open_files.let_go_of_erased()
+
     def close(self) -> None:
         self._open_files.close()
 
@@ -255,6 +258,7 @@ class _OpenFiles:
             self._open[owner] = file
             self._open.move_to_end(owner)
             file.users += 1
+            file.was_idle = False
             if len(self._open) > self._limit:
                 self._close_the_idle()
         return file
@@ -276,6 +280,17 @@ class _OpenFiles:
             if not file.users:
                 os.close(file.descriptor)
 
+    def let_go_of_erased(self) -> None:
+        """Close the descriptors of files that are gone and that nobody has used since this was last called."""
+        with self._lock:
+            for owner, file in list(self._open.items()):
+                if file.users or os.fstat(file.descriptor).st_nlink:
+                    continue
+                if file.was_idle:
+                    del self._open[owner]
+                    os.close(file.descriptor)
+                file.was_idle = True
+
     def close(self) -> None:
         """Close every descriptor, each as soon as nobody is in the middle of using it."""
         for owner in list(self._open):
@@ -293,12 +308,12 @@ class _OpenFiles:
 
 
 class _OpenFile:
-    __slots__ = ("descriptor", "is_let_go", "users")
+    __slots__ = ("descriptor", "is_let_go", "users", "was_idle")
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
         self.users = 0
-        self.is_let_go = False
+        self.is_let_go = self.was_idle = False
 
 
 class _Using:
