@@ -312,7 +312,7 @@ class Moved(House):
     """A house that was built before."""
 
     def __init__(self, folder: Path) -> None:
-        with mock.patch.object(app, "found"):
+        with mock.patch.object(app, "found"), mock.patch("tests.house._fill"):
             super().__init__(folder)
 
 
