@@ -293,7 +293,7 @@ def test_an_address_costs_the_same_whether_it_is_known_or_not(
         town.house.exchange.people.find(KARI), "new@firm.example", "+4790000009", town.house.clock(), kind=Kind.PARTNER
     )
     stranger.get("/log-in")
-    stranger.submit("/log-in", email="first@firm.example", password="x")  # makes what all whom nobody knows are tried at
+    stranger.submit("/log-in", email="first@firm.example", password="x")  # makes what all strangers are tried at
     said = []
     for address in (ANN, new.email, "nobody@firm.example", "no address"):
         costs, pages = [], []
