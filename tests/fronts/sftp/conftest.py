@@ -90,7 +90,7 @@ class Door:
 
 
 # What these claim holds with SSH's packets served in our own way and in asyncssh's: they run with both.
-TWICE = {"test_session", "test_uploads", "test_tuned", "test_unread"}
+TWICE = {"test_session", "test_uploads", "test_tuned", "test_unread", "test_refusals", "test_pages"}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
