@@ -19,8 +19,8 @@ from contextlib import suppress
 from pathlib import Path
 
 EVERY = 1.0  # seconds
-# Longer than whatever threads may wait for and then give up: 30 s for another process to put away what it has open,
-# which is as long as that one may hang until it is killed, and 10 s each time that a store is busy.
+# Looks; longer than whatever threads may wait for and then give up: 10 s each time that a store is busy, and 30 s for
+# what another session has open to be put away.
 STUCK = 90
 COMPUTING = 0.5  # seconds of processor time; who looks every few ms whether the wait is over uses less in a minute
 
