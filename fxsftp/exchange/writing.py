@@ -71,7 +71,7 @@ class Writing:
         """Begin to write one file.  Parent folders are made as needed.
 
         Raises AlreadyThere, NoSuchPlace, IsAFolder, RecipientUnknown, NoRecipient, BadName, OverQuota, TooManyFiles,
-        StoreFull.
+        StoreFull, and NotYet while what may be resumed is being put away.
         """
         who, path = self._as_file(user, place)
         places.may_be_written(path)
