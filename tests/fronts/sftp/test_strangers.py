@@ -8,7 +8,6 @@ import contextlib
 import gc
 import json
 import logging
-import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -223,14 +222,15 @@ def test_who_guesses_without_waiting_has_no_more_tries(
 def test_fuzzed_key_exchanges_leave_nothing_behind(
     opened: Callable[..., Door], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """276 streams of OpenSSH's fuzzing corpus: no crash, no trace in the log, no descriptor, no task, no guest."""
+    """276 streams of OpenSSH's fuzzing corpus: no crash, no trace in the log, no socket, no task, no guest."""
     caplog.set_level(logging.DEBUG)
     door = opened(max_rate="0", max_startups="400:0:1000")
     loop = door.house._loop
     assert loop
     door.command(KARI, "pwd")  # what is made once is made
     door.until(lambda: not door.listener.guests)
-    before = descriptors(), tasks(loop)
+    gc.collect()  # what other tests left
+    sockets_before, tasks_before = sockets(), tasks(loop)
 
     def replay(stream: bytes) -> bytes:
         with knock(door) as line:
@@ -246,13 +246,18 @@ def test_fuzzed_key_exchanges_leave_nothing_behind(
     assert all(each.startswith(b"SSH-2.0-fxsftp\r\n") for each in heard if each)
     door.until(lambda: not door.listener.guests)
     gc.collect()
-    door.until(lambda: (descriptors(), tasks(loop)) == before)
+    door.until(lambda: sockets() <= sockets_before and tasks(loop) <= tasks_before)
     assert not [each for each in caplog.records if each.exc_info or each.levelno >= logging.ERROR]
     assert door.command(KARI, "pwd") == (0, "/\n", "")
 
 
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
+def sockets() -> int:
+    """Open in this process, which has databases open besides, and more of them the more is asked at one time."""
+    count = 0
+    for each in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            count += str(each.readlink()).startswith("socket:")
+    return count
 
 
 def tasks(loop: asyncio.AbstractEventLoop) -> int:
