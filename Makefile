@@ -29,8 +29,8 @@ test: setup
 	@tests/set-up
 	@$(MAKE) --no-print-directory lint
 	@requirements/audit || echo 'audit: see above; this alone does not fail the tests'
-	@.venv/bin/python -m pytest $(ARGS)
-	@.venv/bin/python -m pytest -m browser -n 4 $(ARGS)
+	@.venv/bin/python -m pytest $(ARGS) || tests/once-more $$? $(ARGS)
+	@.venv/bin/python -m pytest -m browser -n 4 $(ARGS) || tests/once-more $$? -m browser $(ARGS)
 
 lint: setup
 	@.venv/bin/ruff check

@@ -24,6 +24,7 @@ from fxsftp.domain.model import Notice
 from fxsftp.errors import Conflict, HookUnusable, Unavailable
 from fxsftp.exchange.carriage import Errand, Outcome
 from fxsftp.templates import Institution, Templates
+from tests.walks.guests import until as wait_until
 
 CODE = "7k3f-q2mp-0abc-defg"
 PHONE = "+4790000012"
@@ -332,10 +333,19 @@ def test_as_many_are_with_hooks_at_a_time_as_the_way_allows_and_hooks_start_only
     assert len({kept["pid"] for kept in house.kept("sms")}) == 1
 
 
-def test_what_comes_back_together_is_recorded_together(house):
+def test_what_comes_back_together_is_recorded_together(house, monkeypatch):
+    """Hooks go on while something is recorded, and what they have done until then is next, all of it."""
     house.hook("mail", at_once=2)
+    record = house.notices.record
+
+    def record_slowly(*args):
+        if not house.notices.records:
+            wait_until(lambda: len(house.kept("mail")) >= 6)  # so four have come back
+        record(*args)
+
+    monkeypatch.setattr(house.notices, "record", record_slowly)
     house.carry(*[house.notices.add("recalled", "mail") for _ in range(40)])
-    assert house.notices.records < 40
+    assert house.notices.records <= 38
     assert house.notices.takes < 20
 
 

@@ -11,7 +11,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
@@ -94,9 +94,10 @@ class Served:
         found, below = {}, {self.process.pid}
         while below:
             parent = below.pop()
-            for each in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
-                below.add(int(each))
-                found[int(each)] = Path(f"/proc/{each}/cmdline").read_text().replace("\0", " ")
+            with suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+                for each in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+                    below.add(int(each))
+                    found[int(each)] = Path(f"/proc/{each}/cmdline").read_text().replace("\0", " ")
         return found
 
     def child(self, only: str) -> int:
