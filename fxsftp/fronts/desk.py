@@ -2,8 +2,8 @@
 
 The exchange is synchronous and may wait for disks and locks; a loop that serves hundreds of sessions must
 not.  What is asked here runs in a bounded pool of threads.  The order of two questions is the asker's to
-keep: who awaits the first answer before asking the second has it.  No thread waits for another process: what is
-NotYet so is asked again.
+keep: who awaits the first answer before asking the second has it.  No thread waits for what another process has open:
+what is NotYet so is asked again.  For what another is about to write of a delivery, one waits 2 s at most (Reads).
 
 Only page-cache work on a file that is already open (Draft.write, Reading.read, up to 256 KiB), and verbs that
 say that they are for a loop (Collecting.open_at_once), may pass by the desk.  Syncs, merges, hashing, key derivation
