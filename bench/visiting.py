@@ -25,7 +25,7 @@ from urllib.parse import urlencode
 import uvloop
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from fxsftp import app, shipped
+from fxsftp import app, founding, serving, shipped
 from fxsftp.domain.model import Kind
 from fxsftp.fronts.desk import Desk
 from fxsftp.fronts.portal import routes
@@ -67,7 +67,7 @@ def visit(folder: Path, users: int, rounds: int) -> Sequence[Call]:
     """All log in `rounds` times, at once; answers what each call took."""
     emails = [f"user{number:02}@ssb.example" for number in range(users)]
     port = _free_port()
-    app.found(folder, demo=True, sftp_port=0, portal_port=port)
+    founding.found(folder, demo=True, sftp_port=0, portal_port=port)
     with closing(app.open_exchange(load(folder / "fxsftp.toml", {}), role="admin")) as exchange:
         now = time.time()
         ann = exchange.people.add(ANN, Kind.PARTNER, phone="+4790000000", now=now)
@@ -184,7 +184,7 @@ async def serve(path: Path) -> list[tuple[str, str, float, float]]:
     settings = load(path, {})
     exchange: Any = app.open_exchange(settings, role="portal")
     desk, statics = NotingDesk(exchange, time.time), Statics(shipped.folder("config") / "static")
-    terms = app.portal_terms(settings, statics.prefix)
+    terms = serving.portal_terms(settings, statics.prefix)
     watch = Stopwatch(routes.portal(desk, app.templates_of(settings), terms, statics))
     listener = listen(watch, settings.portal.listen, settings.portal.port)
     stop = asyncio.Event()

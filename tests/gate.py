@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import httpx
 
-from fxsftp import app, shipped
+from fxsftp import app, serving, shipped
 from fxsftp.domain.model import User
 from fxsftp.fronts.desk import Desk
 from fxsftp.fronts.portal import routes
@@ -66,7 +66,7 @@ class Gate:
 
         desk = Desk(self.house.exchange, self.house.clock)
         statics = Statics(shipped.folder("config") / "static")
-        terms = app.portal_terms(self.house.settings, statics.prefix)
+        terms = serving.portal_terms(self.house.settings, statics.prefix)
         # The port is known only once it is listened on, and the address stands in the terms: a door for the door.
         late = _Late()
         listener = listen(late, "127.0.0.1", 0, self._certificate)

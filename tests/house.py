@@ -14,7 +14,7 @@ from typing import Any, Self
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from fxsftp import app, seal
+from fxsftp import app, founding, seal, serving
 from fxsftp.domain import places
 from fxsftp.domain.model import Kind, User, Wishes
 from fxsftp.domain.places import Place
@@ -53,7 +53,7 @@ class House:
         """`environ` sets single keys of sections that the file has already: FXSFTP_SFTP__ALGORITHMS."""
         self.folder = folder
         self.clock = Clock()
-        app.found(folder, demo=True, sftp_port=0)
+        founding.found(folder, demo=True, sftp_port=0)
         if settings_text:
             path = folder / "fxsftp.toml"
             path.write_text(path.read_text() + settings_text)
@@ -148,7 +148,7 @@ class House:
                 self.desk = Desk(self.exchange, self.clock)
                 keys = [hostkeys.read(self.settings.credential(name)) for name in self.settings.keys.host_keys]
                 self.listener = await listen(
-                    self.desk, templates_of(self.settings), app.terms_of(self.settings),
+                    self.desk, templates_of(self.settings), serving.terms_of(self.settings),
                     host_keys=keys, host="127.0.0.1", port=0,
                 )  # fmt: skip
                 ready.set()

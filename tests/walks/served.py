@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from fxsftp import app
+from fxsftp import app, founding
 from fxsftp.domain.model import Kind, Notice
 from fxsftp.exchange import Exchange
 from fxsftp.exchange.sent import Sent
@@ -40,7 +40,7 @@ class Served:
         self.said = folder.parent / "served.log"
         self.process: subprocess.Popen[bytes] | None = None
         if not (folder / "fxsftp.toml").exists():
-            app.found(folder, demo=True, sftp_port=self.port)
+            founding.found(folder, demo=True, sftp_port=self.port)
         self.env = dict(os.environ) | {"FXSFTP_SFTP__WORKERS": "1"}  # one process is enough to be killed
         for section, keys in {"exchange": QUICK, **(settings or {})}.items():
             for key, value in keys.items():

@@ -24,7 +24,7 @@ from typing import Any
 import pytest
 from aiosmtpd.smtp import SMTP
 
-from fxsftp import app
+from fxsftp import app, founding
 from fxsftp.exchange import Exchange
 from fxsftp.settings import load
 from tests.walks.guests import ROOT, until
@@ -36,10 +36,11 @@ PATIENCE = 180  # seconds; the last that a dead courier had in hand are free whe
 # `fxsftp serve --only courier`, with a lease as long as the test says: else each kill costs a test half a minute.
 COURIER = """
 import sys
-from fxsftp import app, courier
+from fxsftp import courier
+from fxsftp.__main__ import main
 courier.LEASE = float(sys.argv.pop(1))
 courier.RENEW = courier.LEASE / 10
-app.main()
+main()
 """
 
 
@@ -80,7 +81,7 @@ def mailbox() -> Iterator[Mailbox]:
 def exchange(tmp_path: Path, mailbox: Mailbox) -> Iterator[Exchange]:
     """Its settings stand in tmp_path/house/fxsftp.toml: mail goes to the mailbox."""
     folder = tmp_path / "house"
-    app.found(folder, demo=True, sftp_port=0)
+    founding.found(folder, demo=True, sftp_port=0)
     file = folder / "fxsftp.toml"
     file.write_text(
         file.read_text().replace('mail = "spool"', f'mail = "smtp"\nmail_at_once = {AT_ONCE}')

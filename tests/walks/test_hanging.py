@@ -22,10 +22,11 @@ from tests.walks.test_workers import client_at, holds_the_turn, workers
 # A test has no half minute to wait: the same command, whose supervisor has less patience.
 IMPATIENT = """
 import sys
-from fxsftp import app, supervisor
+from fxsftp import supervisor
+from fxsftp.__main__ import main
 supervisor.Supervisor.__init__.__kwdefaults__["silent"] = 8
 sys.argv = sys.argv[3:]
-app.main()
+main()
 """
 
 

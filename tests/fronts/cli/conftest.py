@@ -13,8 +13,9 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from fxsftp import app
+from fxsftp import app, founding
 from fxsftp.fronts import cli
+from fxsftp.settings import load
 from tests.house import ANN, KARI, House
 
 
@@ -54,9 +55,9 @@ class Admin:
 def admin(house: House) -> Admin:
     """An admin of an exchange on which nobody is registered yet."""
     wiring = cli.Wiring(
-        load=lambda path: app.load(path, {}),
+        load=lambda path: load(path, {}),
         exchange=app.open_exchange,
-        found=app.found,
+        found=founding.found,
         serve=lambda _settings, _only: 0,
         boot=lambda: (house.clock(), "one boot"),
         now=house.clock,

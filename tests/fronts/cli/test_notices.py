@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from fxsftp import app
+from fxsftp import app, serving
 from fxsftp.bell import Bell
 from fxsftp.courier import Courier
 from fxsftp.exchange.carriage import Outcome
@@ -45,7 +45,7 @@ def test_a_test_goes_by_the_courier_and_its_end_is_said(people: Admin, house: Ho
         courier.append(
             Courier(
                 exchange.carriage,
-                app._crews(house.settings, strict=False),
+                serving._crews(house.settings, strict=False),
                 app.templates_of(house.settings),
                 Bell(house.settings.bell),
                 sender="x@ssb.example",

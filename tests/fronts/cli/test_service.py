@@ -19,10 +19,10 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from fxsftp import __version__, app
+from fxsftp import __version__, app, founding
 from fxsftp.errors import StoreFull, Unavailable
 from fxsftp.fronts import cli
-from fxsftp.settings import Settings
+from fxsftp.settings import Settings, load
 from tests.fronts.cli.conftest import Admin
 from tests.house import ANN, House
 
@@ -32,9 +32,9 @@ DEADLINE = 60  # seconds; what is waited for takes two
 def wired(**parts: object) -> click.Group:
     """The command line as `fxsftp` has it, but for the parts given."""
     usual = {
-        "load": lambda path: app.load(path, {}),
+        "load": lambda path: load(path, {}),
         "exchange": app.open_exchange,
-        "found": app.found,
+        "found": founding.found,
         "serve": lambda _settings, _only: 0,
         "boot": lambda: (0.0, "boot"),
         "now": time.time,
@@ -70,8 +70,8 @@ def test_every_admin_command_takes_settings(admin: Admin) -> None:
 
 
 def test_settings_from_the_environment_are_found(tmp_path: Path) -> None:
-    app.found(tmp_path / "x", demo=True, sftp_port=0)
-    command = wired(load=lambda path: app.load(path, {"FXSFTP_SETTINGS": str(tmp_path / "x" / "fxsftp.toml")}))
+    founding.found(tmp_path / "x", demo=True, sftp_port=0)
+    command = wired(load=lambda path: load(path, {"FXSFTP_SETTINGS": str(tmp_path / "x" / "fxsftp.toml")}))
     assert CliRunner().invoke(command, ["user", "list", "--json"]).stdout == "[]\n"
 
 
@@ -171,7 +171,7 @@ def test_init_makes_an_exchange_and_never_writes_over_one(tmp_path: Path) -> Non
     )
     assert done.exit_code == 0, done.output
     assert done.stdout.startswith(f"{folder}/fxsftp.toml made; the host key is SHA256:")
-    settings = app.load(folder / "fxsftp.toml", {})
+    settings = load(folder / "fxsftp.toml", {})
     assert (settings.sftp.port, settings.institution.name, settings.exchange.demo) == (2299, 'Ålesund "A"', True)
     assert settings.state.parent == folder
     before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
@@ -191,7 +191,7 @@ def test_init_takes_no_name_that_would_part_a_code_in_two_sms(tmp_path: Path) ->
 
 def test_init_without_a_demo_configures_no_spools(tmp_path: Path) -> None:
     assert CliRunner().invoke(wired(), ["init", str(tmp_path / "x")]).exit_code == 0
-    settings = app.load(tmp_path / "x" / "fxsftp.toml", {})
+    settings = load(tmp_path / "x" / "fxsftp.toml", {})
     assert (settings.exchange.demo, settings.notify.mail, settings.notify.sms) == (False, "", "")
 
 

@@ -7,7 +7,7 @@ import re
 import pyotp
 import pytest
 
-from fxsftp import app
+from fxsftp import app, serving
 from fxsftp.domain.model import LockKind, Standing, User
 from tests.gate import PASSWORD, Gate, Visitor
 from tests.house import ANN, KARI, House
@@ -166,7 +166,7 @@ def test_who_must_have_a_second_factor_is_led_to_it(house: House, ann: User) -> 
 
 def test_the_account_shows_how_to_connect_and_by_what_to_know_us(gate: Gate, visitor: Visitor) -> None:
     page = visitor.get("/account")
-    (fingerprint,) = app.portal_terms(gate.house.settings, "").sftp.fingerprints  # type: ignore[union-attr]
+    (fingerprint,) = serving.portal_terms(gate.house.settings, "").sftp.fingerprints  # type: ignore[union-attr]
     assert fingerprint.startswith("SHA256:")
     assert fingerprint in page.text
     assert f"{ANN}@127.0.0.1" in page.text

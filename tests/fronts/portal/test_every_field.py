@@ -26,7 +26,7 @@ import pytest
 from markupsafe import escape
 from starlette.types import ASGIApp
 
-from fxsftp import app, shipped
+from fxsftp import app, serving, shipped
 from fxsftp.domain.model import Kind
 from fxsftp.exchange import people
 from fxsftp.fronts.desk import Desk
@@ -149,7 +149,7 @@ class Town:
 
     async def _open(self) -> tuple[Desk, ASGIApp]:
         desk, statics = Desk(self.house.exchange, self.house.clock), Statics(shipped.folder("config") / "static")
-        terms = app.portal_terms(self.house.settings, statics.prefix)
+        terms = serving.portal_terms(self.house.settings, statics.prefix)
         return desk, routes.portal(desk, app.templates_of(self.house.settings), terms, statics)
 
     def close(self) -> None:
