@@ -29,7 +29,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from bench.people import Town, fill
-from fxsftp import app
+from fxsftp import founding
 from fxsftp.clock import boot
 from fxsftp.domain.model import User, Wishes
 from fxsftp.store.registry.engine import Engine
@@ -312,7 +312,7 @@ class Moved(House):
     """A house that was built before."""
 
     def __init__(self, folder: Path) -> None:
-        with mock.patch.object(app, "found"), mock.patch("tests.house._fill"):
+        with mock.patch.object(founding, "found"), mock.patch("tests.house._fill"):
             super().__init__(folder)
 
 

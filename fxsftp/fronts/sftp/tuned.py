@@ -1,11 +1,11 @@
 """SSH's packets at the speed of the machine: what asyncssh's private names are needed for, and no more.
 
 House rules.  A connection becomes a TunedConnection and its channel a TunedChannel while they are objects of asyncssh;
-nothing is patched for others.  Only data on an open channel under AES-GCM or ChaCha20-Poly1305 goes by here.  Every
-other packet (key exchange, log-in, requests, whatever is malformed) is handed to asyncssh's own methods, one at a time
-and with their own checks.  `begin` compares what is built on with PINNED, and where it is not the same all is served
-as asyncssh does it, with one line in the log.  What makes us robust, and not fast, is in `overrides`, the only other
-place where private names of asyncssh are used, and stays.
+nothing is patched for others.  Only data on an open channel, and the room for more of it, go by here, and these under
+AES-GCM or ChaCha20-Poly1305.  Every other packet (key exchange, log-in, requests, whatever is malformed) is handed to
+asyncssh's own methods, one at a time and with their own checks.  `begin` compares what is built on with PINNED, and
+where it is not the same all is served as asyncssh does it, with one line in the log.  What makes us robust, and not
+fast, is in `overrides`, the only other place where private names of asyncssh are used, and stays.
 
 Why, and what asyncssh would have to do so that it could go:
 
@@ -13,7 +13,7 @@ Why, and what asyncssh would have to do so that it could go:
 |---|---|---|
 | Intake | all that arrived was put into a new object each time | a BufferedProtocol |
 | TunedConnection.serve, _serve_any | each packet was cut off the front of all that had arrived, twice | an index |
-| _serve_data | between the cipher and the session lay five copies | `decrypt_into` |
+| _serve_data | between the cipher and the session lay five copies, between two numbers eleven calls | `decrypt_into` |
 | send_data, TunedChannel | answers were copied nine times, and sent packet by packet | `encrypt_into`, pieces |
 | send_newkeys, Seal | the object of a cipher was made anew for each packet | keeping it |
 | _steer | OpenSSH's first choice, ChaCha20, costs a fifth to a third more than AES-GCM | nothing: it is our choice |
@@ -49,7 +49,7 @@ from fxsftp.fronts.sftp.valve import Valve
 log = logging.getLogger("fxsftp.sftp")
 
 BETTER = (b"aes128-gcm@openssh.com", b"aes256-gcm@openssh.com")
-CHANNEL_DATA = 94  # SSH_MSG_CHANNEL_DATA
+WINDOW_ADJUST, CHANNEL_DATA = 93, 94  # SSH_MSG_CHANNEL_…
 HEAD = 10  # bytes before the data in what is sealed: length of the padding, kind, channel, length of the data
 RECEIVED = 256 << 10  # bytes taken from the socket at a time
 PACKET = 256 << 10  # bytes; asyncssh takes none that is longer
@@ -191,13 +191,17 @@ class TunedConnection(asyncssh.SSHServerConnection):
                 cipher.open(seq, view[at:stop], opened[:size])
             except FORGED:
                 raise asyncssh.MACError("MAC verification failed") from None
-            if size > HEAD and opened[1] == CHANNEL_DATA:
-                padding, _, number, length = _DATA.unpack_from(opened)
+            if size > HEAD and WINDOW_ADJUST <= opened[1] <= CHANNEL_DATA:
+                padding, kind, number, count = _DATA.unpack_from(opened)  # of bytes: they come, or may be sent
+                length = count if kind == CHANNEL_DATA else 0
                 chan = channels.get(number)
                 is_whole = padding and HEAD + length + padding == size
                 if is_whole and isinstance(chan, TunedChannel) and chan.has_room(length):
                     at, self._recv_seq, self._auth_final = stop, (seq + 1) & 0xFFFFFFFF, True
-                    chan.take(opened[HEAD : HEAD + length])
+                    if kind == CHANNEL_DATA:
+                        chan.take(opened[HEAD : HEAD + length])
+                    else:
+                        chan.widen(count)
                     continue
             is_done = self._serve_opened(view[at:stop], cipher, bytes(opened[:size]))
             at = stop
@@ -310,6 +314,11 @@ class TunedChannel(asyncssh.SSHServerChannel[bytes]):
     def take(self, data: memoryview) -> None:
         """Accept data, which is not kept after."""
         self._accept_data(bytes(data))
+
+    def widen(self, more: int) -> None:
+        """The client has room for so much more."""
+        self._send_window += more
+        self._flush_send_buf()
 
     def write(self, data: bytes, datatype: int | None = None) -> None:
         """Send data."""

@@ -282,6 +282,8 @@ ENDINGS = {
     "data-beyond-the-window": (DATA_PACKET, u32(0) + string(bytes(200_000))),
     "no-data": (DATA_PACKET, u32(0) + string(b"")),
     "stderr": (EXTENDED, u32(0, 1) + string(b"x")),
+    "window": (ADJUST, u32(0, 1000)),
+    "window-with-a-surplus": (ADJUST, u32(0, 1000) + b"x"),
     "window-beyond-all": (ADJUST, u32(0, 0xFFFFFFFF)),
     "window-cut-short": (ADJUST, u32(0) + b"\0"),
     "window-of-no-channel": (ADJUST, u32(9, 1)),
