@@ -18,6 +18,7 @@ from fxsftp.store.registry.engine import Engine
 
 TOGETHER = 20_000  # shipments in one transaction
 MEMBERS, GROUPS = 0.05, 0.005  # of all users
+YOUNGEST = 120.0  # seconds; what is younger would be about to leave, which takes a body
 LINE = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{:043d} bench"
 Row = tuple[object, ...]
 
@@ -34,7 +35,7 @@ _INSERTS = {
         "id, shipment_id, owner_id, who, path, shown, state, size, mtime, mode, sha256, made, progress, waits, blob,"
         " body"
     ),
-    "deliveries": "id, shipment_id, user_id, via, lock, state, opened, collected, ended, reminded, parcel",
+    "deliveries": "id, shipment_id, user_id, via, lock, state, opened, collected, ended, reminded, parcel, listed",
     "locks": "parcel, file_id, kind, header",
     "reads": "delivery_id, file_id, form, spans, whole",
     "notices": (
@@ -98,7 +99,7 @@ def fill(
             last = min(first + TOGETHER, shipments)
             for number in range(first, last):
                 # The oldest first, as they would have come.
-                made = now - 400 * DAY * (1 - number / shipments) - chance.random()
+                made = now - 400 * DAY * (1 - number / shipments) - YOUNGEST - chance.random()
                 _shipment(rows, next(names), town, chance, made, now, at)
             with engine.atomic(durable=False):
                 for table, some in rows.items():
@@ -195,8 +196,9 @@ def _delivery(
     opened = made + 3600 if stands in ("opened", "collected", "removed") else None
     collected = made + 3700 if stands in ("collected", "removed") else None
     rows["deliveries"].append(
-        (delivery_id, name, town.first + receiver, via, lock, stands, opened, collected, ended, 0, str(delivery_id))
-    )
+        (delivery_id, name, town.first + receiver, via, lock, stands, opened, collected, ended, 0, str(delivery_id),
+         int(state == "waiting"))
+    )  # fmt: skip
     if erased is None:
         rows["locks"] += [(str(delivery_id), file_id, lock, bytes(200)) for file_id in files]
         if collected:
@@ -219,8 +221,6 @@ def _state(chance: random.Random, made: float, now: float) -> str:
         drawn = chance.random()
         if drawn < 0.015:
             return "held" if age > 0.5 * DAY else "dropping"
-    if age < 90:
-        return "settling"
     if chance.random() < 0.02:
         return "recalled"
     # Those whose recipients are done end before their time.

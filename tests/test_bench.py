@@ -10,10 +10,12 @@ from contextlib import contextmanager
 
 import pytest
 
+from bench import people
 from bench.peers import report
 from bench.peers.accounts import Meter
 from bench.peers.contestants import OpenSsh, Ours
 from bench.peers.works import Files, works
+from tests.house import House
 
 BURN = """
 import os, signal, sys, time
@@ -113,3 +115,19 @@ def test_the_table_goes_into_the_readme_once(tmp_path) -> None:
     assert "| first |" not in text
     assert text.startswith("# It\n\nWords.\n\n## How fast\n")
     assert text.endswith("\n\n## The house\n\nMore.\n")
+
+
+def test_a_registry_after_years_holds_what_the_exchange_would_have_left_there(house: House) -> None:
+    """What is kept beside the rows, so that nobody has to count them, agrees with them."""
+    people.fill(house.exchange, 400, 600, house.clock())
+    rows = house.exchange._holdings.registry._engine.rows
+    assert [tuple(row) for row in rows("SELECT COUNT(*) FROM shipments")] == [(600,)]
+    assert not rows(
+        "SELECT deliveries.id FROM deliveries JOIN shipments ON shipments.id = shipment_id"
+        " WHERE listed <> (shipments.state = 'waiting')"
+    )
+    assert not rows(
+        "SELECT id FROM users WHERE used <> (SELECT COALESCE(SUM(size), 0) FROM files JOIN shipments"
+        " ON shipments.id = shipment_id WHERE sender_id = users.id AND erased IS NULL)"
+    )
+    assert house.settle() == []
