@@ -1,41 +1,46 @@
 """Settings: one TOML file, over it the environment, beside them systemd's credentials; read once, checked once, frozen.
 
 config/fxsftp.toml shows every key with its default and the reason for it (a test compares the two).  Durations are
-seconds and sizes are bytes here, however they were written.  Relative paths are relative to the settings file.
-A key that nobody knows is refused with the nearest one that somebody does.  What must stay secret is never a value
-here: settings name the file or credential, and `credential()` reads it when it is needed.
+seconds and sizes are bytes here; `written` knows the other ways to write them.  Relative paths are relative to the
+settings file.  A key that nobody knows is refused with the nearest one that somebody does.  What must stay secret is
+never a value here: settings name the file or credential, and `credential()` reads it when it is needed.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import stat
 import tomllib
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
-from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from typing import Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from fxsftp import errors
+from fxsftp.written import (
+    Bytes,
+    Count,
+    Delivery,
+    HookName,
+    HookNames,
+    Names,
+    Networks,
+    Port,
+    PublicUrl,
+    Rate,
+    Seconds,
+    Share,
+    Startups,
+    Times,
+    Workers,
+    Zone,
+)
 
 USUAL = Path("/etc/fxsftp/fxsftp.toml")
-MOST, PAYS = 64, 8  # workers that there may be, and that `auto` makes: more would wait for each other's rows
+PAYS = 8  # workers that `auto` makes: more would wait for each other's rows
 SMS_NAME = 47  # letters beside which the longest of our SMS has room in 160; a test measures it
 # 3GPP TS 23.038 §6.2.1, without line ends.  One letter beyond these, and an SMS has room for 70 instead of 160.
 GSM = (
@@ -75,107 +80,6 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
     settings._file = path.absolute() if path else None
     settings._credentials = Path(environ["CREDENTIALS_DIRECTORY"]) if environ.get("CREDENTIALS_DIRECTORY") else None
     return settings
-
-
-# ---- how values are written ----------------------------------------------------------------------
-
-_SECONDS = {"": 1, "s": 1, "min": 60, "h": 3600, "d": 86400}
-_BYTES = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
-_MEASURE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", re.ASCII)
-
-
-def _seconds(value: object) -> object:
-    return _measured(value, _SECONDS, "'30 s', '15 min', '24 h' or '7 d'")
-
-
-def _bytes(value: object) -> object:
-    measured = _measured(value, _BYTES, "'512 KiB', '50 GiB' or '1 TiB'")
-    return int(measured) if isinstance(measured, float) else measured
-
-
-def _measured(value: object, units: Mapping[str, int], example: str) -> object:
-    if isinstance(value, bool):
-        raise ValueError(f"write it like {example}")
-    if not isinstance(value, str):
-        return value
-    written = _MEASURE.fullmatch(value)
-    if not written or written[2] not in units:
-        raise ValueError(f"{value!r} is not understood; write it like {example}")
-    return float(written[1]) * units[written[2]]
-
-
-def _several(value: object) -> object:
-    """The environment has no lists: there, commas divide."""
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
-def _startups(value: object) -> object:
-    """`start:percent:full` as three numbers."""
-    parts = value.split(":") if isinstance(value, str) else []
-    if len(parts) != 3 or not all(part.isascii() and part.isdigit() for part in parts):
-        raise ValueError("write it like '30:30:100'")
-    start, percent, full = map(int, parts)
-    if not 1 <= start <= full or percent > 100:
-        raise ValueError("the first number is 1 at least and the last at most; the second is percent")
-    return start, percent, full
-
-
-def _workers(value: object) -> object:
-    """A number, or 'auto'."""
-    if value == "auto":
-        return 0
-    try:
-        wanted = 0 if isinstance(value, bool) else int(str(value))
-    except ValueError:
-        wanted = 0
-    if not 1 <= wanted <= MOST:
-        raise ValueError(f"write 'auto', or how many, up to {MOST}")
-    return wanted
-
-
-def _zone(value: str) -> str:
-    try:
-        return ZoneInfo(value).key
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError(f"{value!r} is no time zone; write it like 'Europe/Oslo'") from None
-
-
-def _public_url(value: str) -> str:
-    """Without the slash at its end, for paths go behind it; its cookies are for a whole host, so it has none itself."""
-    parts = urlsplit(value)
-    is_here = parts.hostname in ("localhost", "127.0.0.1", "::1")
-    more = parts.path.strip("/") or parts.query or parts.fragment or parts.username
-    if value and (not parts.hostname or parts.scheme not in ("https", "http") or more):
-        raise ValueError("write it like 'https://exchange.example.org'")
-    if parts.scheme == "http" and not is_here:
-        raise ValueError("it must begin with https://; a web server in front of the portal speaks TLS")
-    return value.rstrip("/")
-
-
-def _network(value: str) -> str:
-    try:
-        ip_network(value)
-    except ValueError:
-        raise ValueError(f"{value!r} is no address; write it like '192.0.2.7' or '192.0.2.0/24'") from None
-    return value
-
-
-Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0, allow_inf_nan=False)]
-Bytes = Annotated[int, BeforeValidator(_bytes), Field(ge=0)]
-Names = Annotated[tuple[str, ...], BeforeValidator(_several)]
-Times = Annotated[tuple[Seconds, ...], BeforeValidator(_several)]
-Startups = Annotated[tuple[int, int, int], BeforeValidator(_startups)]
-Port = Annotated[int, Field(ge=0, le=65535)]  # 0: any that is free
-Count = Annotated[int, Field(ge=1)]
-Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
-HookName = Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9-]*)?$")]
-Zone = Annotated[str, AfterValidator(_zone)]
-PublicUrl = Annotated[str, AfterValidator(_public_url)]
-Workers = Annotated[int, BeforeValidator(_workers)]  # 0: one for each core
-Networks = Annotated[tuple[Annotated[str, AfterValidator(_network)], ...], BeforeValidator(_several)]
-HookNames = Annotated[tuple[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")], ...], BeforeValidator(_several)]
-Delivery = Literal["code", "keys", "session"]
 
 
 # ---- the sections --------------------------------------------------------------------------------

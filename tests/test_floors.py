@@ -26,7 +26,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "workers": ("fxsftp.workers",),
     "supervisor": ("fxsftp.supervisor",),
     # the cellar
-    "settings": ("fxsftp.settings",),
+    "settings": ("fxsftp.settings", "fxsftp.written"),
     "domain": ("fxsftp.domain", "fxsftp.domain.*"),
     "seal": ("fxsftp.seal", "fxsftp.seal.*"),
     "store": ("fxsftp.store", "fxsftp.store.*"),
@@ -81,7 +81,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "nacl": ("fxsftp.seal.primitives",),
     "sqlite3": ("fxsftp.store", "fxsftp.store.*"),
     "sqlite_utils": ("fxsftp.store", "fxsftp.store.*"),
-    "pydantic": ("fxsftp.settings",),
+    "pydantic": ("fxsftp.settings", "fxsftp.written"),
     "pydantic_core": ("fxsftp.settings",),
     "pydantic_settings": ("fxsftp.settings",),
     "jinja2": ("fxsftp.templates",),
