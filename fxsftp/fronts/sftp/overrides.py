@@ -15,10 +15,12 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import socket
 import sys
 import termios
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import asyncssh
@@ -29,6 +31,7 @@ IGNORE, KEXINIT, NEWKEYS, KEX_LAST = 2, 20, 21, 49  # SSH_MSG_…
 UNSENT_MOST = 2 << 20  # bytes; what sessions have said by the time they are choked is less
 DEFERRED_MOST = 4 << 20  # bytes; commands are not choked, and may fill a window, of 2 MiB as a rule
 DEFERRED = 256  # bytes; what a packet that has to wait costs besides its own
+QUICKACK = getattr(socket, "TCP_QUICKACK", None)  # Linux has it
 LEAST = 512  # bytes; the smallest packets that a client can have its data in
 
 # Groups 16 and 18 are meant, and nobody who reads the service's log could do anything about it.
@@ -188,19 +191,33 @@ class Outflow:
 
 
 def _overhear(line: Any, offered: Callable[[bytes, bool], None]) -> None:
-    """Pass on what is offered in the first key exchange, then no more."""
+    """Pass on what is offered in the first key exchange, of which nothing has to wait; then no more."""
 
     def sent(kind: int, _seq: object, payload: bytes) -> None:
         if kind == KEXINIT:
             offered(bytes(payload), True)
-        elif kind == NEWKEYS:
-            hush(line)
 
     def received(kind: int, _seq: object, packet: Any, _note: str = "") -> None:
         if kind == KEXINIT:
             offered(bytes(packet.get_full_payload()), False)
+            _acknowledge(line)
+        elif kind == NEWKEYS:
+            hush(line)
+            _acknowledge(line)
 
     line.log_sent_packet, line.log_received_packet = sent, received
+
+
+def _acknowledge(line: Any) -> None:
+    """Say at once that what was sent has arrived, though there is nothing to answer to it yet.
+
+    After its KEXINIT and after its NEWKEYS OpenSSH sends one small packet more.  Its system keeps that back until it
+    hears of the first (Nagle), and ours would keep back word of the first for an answer to go with: 40 ms each time.
+    """
+    sock = line.get_extra_info("socket")
+    if sock is not None and QUICKACK is not None:
+        with suppress(OSError):  # it is no TCP, or has just gone
+            sock.setsockopt(socket.IPPROTO_TCP, QUICKACK, 1)
 
 
 def hold(conn: asyncssh.SSHServerConnection, heard: Valve) -> Callable[[], None]:
