@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import re
 import shutil
@@ -304,6 +305,7 @@ def _filled(folder: Path, users: int, shipments: int) -> Iterator[tuple[House, T
     print(f"the registry has {_size(made) / (1 << 20):.0f} MiB", file=sys.stderr)
     with tempfile.TemporaryDirectory(dir=folder) as copy:
         shutil.copytree(made, Path(copy) / "house")
+        os.sync()  # or the first checkpoint would wait for the copy
         with Moved(Path(copy) / "house") as house:
             yield house, Town(**json.loads(noted.read_text()))
 
