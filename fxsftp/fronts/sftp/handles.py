@@ -69,6 +69,10 @@ class Handle:
     async def sync(self) -> None:
         """Return when what was written is durable."""
 
+    def close_at_once(self) -> bool:
+        """The client closed it; False where `close` has to be waited for instead."""
+        return False
+
     async def close(self) -> None:
         """The client closed it."""
 
@@ -130,17 +134,21 @@ class ReadingHandle(Handle):
     def content(self) -> Content:
         return self._reading.content()
 
-    async def close(self) -> None:
-        collecting, now = self._desk.exchange.collecting, self._desk.now()
-        if collecting.keep_done(self._reading, now):
+    def close_at_once(self) -> bool:
+        collecting = self._desk.exchange.collecting
+        is_kept = collecting.keep_done(self._reading, self._desk.now())
+        if is_kept:
             self._desk.soon(collecting.write_done)
-        else:
-            await self._desk.ask(collecting.read_done, self._reading, now)
+        return is_kept
+
+    async def close(self) -> None:
+        await self._desk.ask(self._desk.exchange.collecting.read_done, self._reading, self._desk.now())
 
     async def lose(self, *, has_unsent: bool) -> None:
         if has_unsent:
             self._reading.lost()
-        await self.close()
+        if not self.close_at_once():
+            await self.close()
 
 
 class PageHandle(Handle):

@@ -80,12 +80,17 @@ class Rooms:
             case Room.INBOX if place.path == LETTER:
                 return (await self._desk.ask(self._letter, place)).entry()
             case Room.INBOX if place.shipment:
-                if entry := self._exchange.collecting.stat_at_once(self.user, place, now):
-                    return entry
                 return await self._desk.ask(self._exchange.inbox.stat, self.user, place, now)
             case Room.SENT if place.shipment:
                 return (await self._desk.ask(self._receipt, place)).entry()
         return self._folder(place.name, READ_ONLY_ROOM)
+
+    def stat_at_once(self, path: bytes) -> Entry | None:
+        """The same without waiting, for one of many small files that are fetched; None where `stat` has to be asked."""
+        place = places.parse(path)
+        if place.room is Room.INBOX and place.path and place not in self._given:
+            return self._exchange.collecting.stat_at_once(self.user, place, self._desk.now())
+        return None
 
     async def open_folder(self, path: bytes) -> FolderHandle:
         """The folder at `path`, opened.  Raises NoSuchPlace or NotAFolder."""
@@ -186,9 +191,7 @@ class Rooms:
             case Room.INBOX if place.path:
                 if place.path == SUMS:
                     await self._hash_ahead(place, now)
-                reading = self._exchange.collecting.open_at_once(self.user, place, now)
-                if reading is None:
-                    reading = await self._desk.ask(self._exchange.collecting.open, self.user, place, now)
+                reading = await self._desk.ask(self._exchange.collecting.open, self.user, place, now)
                 return ReadingHandle(self._desk, reading)
             case Room.SENT if place.shipment:
                 return await self._desk.ask(self._receipt, place)
@@ -196,28 +199,40 @@ class Rooms:
             raise IsAFolder(str(place))
         raise NotReadable(place.name)
 
+    def open_at_once(self, path: bytes, how: int, wishes: Wishes) -> Handle | None:
+        """The same without waiting, for one of many small files; None where `open` has to be asked."""
+        if how & WRITES:
+            if not how & Open.CREATE or how & Open.EXCLUSIVE:
+                return None
+            place, now = self._to_put(path), self._desk.now()
+            draft = self._exchange.writing.open_at_once(self.user, place, wishes, self.session, now)
+            return DraftHandle(self._desk, draft) if draft else None
+        place = places.parse(path)
+        if place.room is not Room.INBOX or not place.path or place in self._given:
+            return None
+        reading = self._exchange.collecting.open_at_once(self.user, place, self._desk.now())
+        return ReadingHandle(self._desk, reading) if reading else None
+
     async def _open_draft(self, path: bytes, how: int, wishes: Wishes) -> Handle:
-        place = self._outbox(path)
-        if path.endswith(b"/"):  # scp and sftp ask so for a folder that is not there: no name for what they put
-            raise IsAFolder(str(place))
-        writing, now = self._exchange.writing, self._desk.now()
-        if how & Open.CREATE and not how & Open.EXCLUSIVE:
-            small = writing.open_at_once(self.user, place, wishes, self.session, now)
-            if small:
-                return DraftHandle(self._desk, small)
         draft = await self._desk.ask(
-            writing.open_draft,
+            self._exchange.writing.open_draft,
             self.user,
-            place,
+            self._to_put(path),
             truncate=bool(how & Open.TRUNCATE),
             create=bool(how & Open.CREATE),
             exclusive=bool(how & Open.EXCLUSIVE),
             appends=bool(how & Open.APPEND),
             wishes=wishes,
             session=self.session,
-            now=now,
+            now=self._desk.now(),
         )
         return DraftHandle(self._desk, draft)
+
+    def _to_put(self, path: bytes) -> Place:
+        place = self._outbox(path)
+        if path.endswith(b"/"):  # scp and sftp ask so for a folder that is not there: no name for what they put
+            raise IsAFolder(str(place))
+        return place
 
     # ---- changing
 

@@ -1,10 +1,10 @@
 """One SFTP session: packets come in, are served strictly in their order, and are answered.
 
-House rules.  What only touches memory and the page cache (READ, WRITE, listings already fetched) is served in
-the loop, as it arrives; everything else is asked at the desk, and what follows it waits.  While anything is
-waited for, the channel is not read, so that SSH's window, and in the end TCP's, stops the client: a session costs
-a few MiB however hard it is leaned on.  A WRITE goes into its draft piece by piece as it comes, and is never put
-together first.  What a request means, `verbs` knows.
+House rules.  What only touches memory and the page cache (READ, WRITE, listings already fetched, one of many small
+files) is served in the loop, as it arrives; everything else is asked at the desk, and what follows it waits.  While
+anything is waited for, the channel is not read, so that SSH's window, and in the end TCP's, stops the client: a
+session costs a few MiB however hard it is leaned on.  A WRITE goes into its draft piece by piece as it comes, and is
+never put together first.  What a request means, `verbs` knows.
 
 Only a CLOSE packet closes a draft.  A session that ends, for whatever reason, loses what it has open.
 """
@@ -269,6 +269,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
             if self._is_greeted is (kind == Kind.INIT):
                 raise BadPacket("INIT must come first, and once")
             self._has_written |= verb.does_write
+            self._turn += verb.counts
             answer = verb.serve(self._verbs, number, reader)
             self._is_greeted = True
         except Exception as error:  # noqa: BLE001  # told to the client or, if it is no FxError, to the log

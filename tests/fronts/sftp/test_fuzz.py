@@ -239,10 +239,8 @@ def test_noise_breaks_nothing(talk: Talk, stream: bytes, sizes: list[int], greet
     assert line.status in (0, 1)
 
 
-def test_a_hundred_thousand_small_requests_are_served_in_turns(talk: Talk) -> None:
-    """However many are asked at once, others have their turn between them, and all are answered."""
-    asked = 100_000
-    stream = HELLO + b"".join(packet(sftp.REALPATH, number, string("a")) for number in range(asked))
+def served_among_others(talk: Talk, stream: bytes) -> tuple[Any, int]:
+    """A session to whom all of this is said at once, and how often others had their turn meanwhile."""
 
     async def walk() -> tuple[Any, int]:
         turns = 0
@@ -267,9 +265,29 @@ def test_a_hundred_thousand_small_requests_are_served_in_turns(talk: Talk) -> No
         await desk.close()
         return line, turns
 
-    line, turns = asyncio.run(walk())
+    return asyncio.run(walk())
+
+
+def test_a_hundred_thousand_small_requests_are_served_in_turns(talk: Talk) -> None:
+    """However many are asked at once, others have their turn between them, and all are answered."""
+    asked = 100_000
+    stream = HELLO + b"".join(packet(sftp.REALPATH, number, string("a")) for number in range(asked))
+    line, turns = served_among_others(talk, stream)
     assert [number for _, number in line.answers()] == [3, *range(asked)]
     assert turns >= asked // 512
+
+
+def test_small_files_that_a_loop_opens_take_more_of_a_turn(talk: Talk) -> None:
+    """Each is looked for in the registry, which takes as long as to move 32 KiB."""
+    folder, opened = f"outbox/{ANN}/Ref 10", 200
+    for name in "ab":  # the first makes the drop, and with the second it is seen for whom it is
+        talk.house.put(talk.user, f"{folder}/{name}", b"small")
+    how = struct.pack(">II", sftp.W | sftp.CREATE | sftp.TRUNCATE, 0)
+    names = (string(f"/{folder}/{number}.csv") for number in range(opened))
+    stream = HELLO + b"".join(packet(sftp.OPEN, number, name, how) for number, name in enumerate(names))
+    line, turns = served_among_others(talk, stream)
+    assert [kind for kind, _ in line.answers()] == [sftp.VERSION, *[sftp.HANDLE] * opened]
+    assert turns >= opened * (32 << 10) // (1 << 20)
 
 
 def test_the_user_of_all_this_is_as_before(talk: Talk) -> None:
