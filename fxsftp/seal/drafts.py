@@ -65,6 +65,9 @@ class Draft:
 
     def _take_up(self, stored: Sequence[Stored]) -> None:
         taken = [Segment.take_up(one, self._file_key) for one in stored]
+        for segment in taken:
+            if not segment.was_closed:  # killed within a CLOSE: who sees every byte there would not come back for it
+                segment.final = None
         self._closed = [segment for segment in taken if segment.was_closed]  # what counts until the next CLOSE
         self._segments = line_up(taken)
         self._drop(segment for segment in taken if segment not in self._segments)
@@ -93,8 +96,13 @@ class Draft:
 
     @property
     def flushed(self) -> int:
-        """How many bytes from the start lie in blobs: what a kill -9 leaves."""
-        return self._next * CHUNK + len(self._stored_tail or b"")
+        """How many bytes from the start lie in blobs: what a kill -9 leaves.
+
+        Always less than were written, unless a CLOSE was answered for all of them: so a client knows that it has to
+        come back.
+        """
+        is_closed = bool(self._segments) and self._segments[-1].was_closed
+        return self._next * CHUNK + (len(self._stored_tail or b"") if is_closed else 0)
 
     @property
     def stored(self) -> tuple[Stored, ...]:

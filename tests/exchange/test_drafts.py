@@ -88,6 +88,26 @@ def test_after_kill_9_stat_shows_what_was_flushed_and_a_resume_goes_on(house: Ho
     assert received(house, Hand(house, kari.user)) == DATA
 
 
+@pytest.mark.parametrize("how", ["killed", "lost"])
+@pytest.mark.parametrize("size", [CHUNK + 1, 3 * CHUNK, len(DATA)])
+def test_what_was_within_its_close_does_not_look_whole_and_is_resumed(
+    house: House, ann: Hand, kari: Hand, how: str, size: int
+) -> None:
+    """All its bytes are on the disk, and no CLOSE was answered: who saw its full size would never come to close it."""
+    draft = ann.open(PATH)
+    write(draft, DATA[:size])
+    draft.finish()
+    if how == "lost":
+        ann.lose(draft)
+    hand = ann if how == "lost" else Hand(house, ann.user, exchange=killed(house))
+    start = hand.stat(PATH).size
+    assert start == hand.ls(f"/outbox/{KARI}/Ref")["a.bin"] == (size - 1) // CHUNK * CHUNK
+    again = hand.open(PATH, truncate=False)
+    write(again, DATA[start:size], start=start)
+    hand.close(again)
+    assert received(house, Hand(house, kari.user)) == DATA[:size]
+
+
 def test_a_close_that_was_answered_survives_kill_9(house: House, ann: Hand, kari: Hand) -> None:
     for number, size in enumerate((0, 1, CHUNK, CHUNK + 1, len(DATA))):
         ann.put(f"/outbox/{KARI}/Ref/{number}", DATA[:size])

@@ -366,15 +366,26 @@ def test_what_is_known_to_be_synced_is_not_read_again() -> None:
     assert shelf.blobs[0].reads <= 3
 
 
-def test_killed_between_seal_and_registry_nothing_is_lost() -> None:
-    """The final chunk is there, though no CLOSE was answered; resuming at the full size and closing is enough."""
+@pytest.mark.parametrize("size", [CHUNK + 1, 3 * CHUNK, 200_000])
+def test_killed_between_seal_and_registry_it_looks_unfinished(size: int) -> None:
+    """No CLOSE was answered: a client that saw the full size would take it for closed, and never come back."""
     shelf = Shelf()
-    put(begin(shelf), 200_000).finish()
+    closing = put(begin(shelf), size)
+    closing.finish()
     draft = begin(shelf, shelf.rows)
+    assert draft.size == draft.flushed == closing.flushed == (size - 1) // CHUNK * CHUNK
+    sealed = put(draft, size, start=draft.size).finish()
+    assert merge(sealed.pieces, KEY, MemoryBlob()) == (size, sha256(TEXT[:size]).hex())
+
+
+def test_what_was_closed_looks_whole_also_when_killed_in_a_second_close() -> None:
+    """A CLOSE was answered for it, and counts until the next is."""
+    shelf = Shelf()
+    shelf.rows = sealed_row(put(begin(shelf), 200_000).finish())
+    continued = begin(shelf, shelf.rows)
+    put(continued, 200_001, start=200_000).finish()
+    draft = begin(shelf, continued.stored)
     assert draft.size == draft.flushed == 200_000
-    sealed = draft.finish()
-    assert [piece.body for piece in sealed.pieces] == shelf.blobs  # none of it was hashed, and merge does that
-    assert merge(sealed.pieces, KEY, MemoryBlob()) == (200_000, sha256(TEXT[:200_000]).hex())
 
 
 def test_closing_a_draft_resumed_at_a_border_makes_its_last_chunk_the_final_one() -> None:
