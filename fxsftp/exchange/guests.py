@@ -1,6 +1,7 @@
 """Guests: who is logged in by SFTP, in any process, and how many of them there may be.
 
-A connection has a row from when its guest has come in until they have left.  What a dead process served does not count.
+A connection has a row from when its guest has come in until a moment after they have left: it goes together with
+others', or with who comes next.  What a dead process served does not count.
 Where there is no room left for a row they come in all the same, counted in memory: it may be they who make room.
 """
 
@@ -46,10 +47,14 @@ class Guests:
             self._gone -= gone
 
     def leave(self, guest: str) -> None:
-        """It is gone.  Where that can't be written, whoever leaves or comes next does."""
-        if self._without_row.pop(guest, None) is not None:
+        """They are gone, and count no more for who comes to this process.  For a loop: `see_off` tells the others."""
+        if self._without_row.pop(guest, None) is None:
+            self._gone.add(guest)
+
+    def see_off(self) -> None:
+        """Tell the other processes who has left.  Where that can't be written, whoever comes or leaves next does."""
+        if not self._gone:
             return
-        self._gone.add(guest)
         with suppress(StoreFull):
             with self._registry.atomic(durable=False):
                 gone = self._forget()

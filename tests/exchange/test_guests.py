@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
 import pytest
 
@@ -35,6 +36,35 @@ def test_a_user_has_so_many_connections_in_all_processes_together(house: House, 
 
     come_in(house.exchange, kari, "4")
     other.guests.leave("2")
+    come_in(other, ann, "5")
+
+
+def test_who_has_left_makes_room_here_at_once_and_elsewhere_when_they_are_seen_off(
+    house: House, other: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Together, and by nothing more than they would cost where one of them had left."""
+    ann, here = house.ann(), house.exchange
+    for name in ("1", "2"):
+        come_in(here, ann, name)
+    here.guests.leave("1")
+    come_in(here, ann, "3")
+    for name in ("2", "3"):
+        here.guests.leave(name)
+    with pytest.raises(TooManyOfYours):
+        come_in(other, ann, "4")
+
+    begun: list[bool] = []
+    atomic = registry_of(here).atomic
+
+    def counted(*, durable: bool = True) -> AbstractContextManager[None]:
+        begun.append(durable)
+        return atomic(durable=durable)
+
+    monkeypatch.setattr(registry_of(here), "atomic", counted)
+    for _ in range(2):
+        here.guests.see_off()
+    assert begun == [False]
+    come_in(other, ann, "4")
     come_in(other, ann, "5")
 
 
@@ -79,6 +109,7 @@ def test_who_leaves_while_there_is_no_room_to_write_it_is_forgotten_by_the_next(
     with monkeypatch.context() as patched:
         patched.setattr(Rows, "forget", full)
         house.exchange.guests.leave("1")
+        house.exchange.guests.see_off()
 
     come_in(house.exchange, kari, "3")
     come_in(other, ann, "4")

@@ -99,7 +99,7 @@ class Guest(asyncssh.SSHServer):
         self._refusal = "Log in first."
         self._tries = self._keys = self._names = 0
         self._has_had_enough = False
-        self._offers: dict[bool, Offer | None] = {}  # ours with True
+        self._offers: dict[bool, bytes] = {}  # the KEXINIT of both sides, ours with True, until they have logged in
         self._go_on: Callable[[], None] | None = None
         self._is_answered = False
         self._is_choked = False
@@ -131,7 +131,7 @@ class Guest(asyncssh.SSHServer):
         turn_away(self._conn, reason)
 
     def _offered(self, kexinit: bytes, is_ours: bool) -> None:
-        self._offers[is_ours] = Offer.parse(kexinit)
+        self._offers[is_ours] = kexinit
 
     def _change_no_more(self) -> None:
         log.warning(
@@ -152,7 +152,7 @@ class Guest(asyncssh.SSHServer):
 
     def _misfit(self, exc: Exception | None) -> str:
         # Looked for whatever the end was: a client may see it first, and be gone before we have said so.
-        theirs, ours = self._offers.get(False), self._offers.get(True)
+        theirs, ours = (Offer.parse(self._offers.get(is_ours, b"")) for is_ours in (False, True))
         found = misfit(theirs, ours) if theirs and ours else ""
         return found or (str(exc) if isinstance(exc, asyncssh.KeyExchangeFailed) else "")
 
@@ -283,6 +283,7 @@ class Guest(asyncssh.SSHServer):
         if self._house.is_draining:
             raise self._too_many(RESTARTED)
         self.user = user
+        self._offers.clear()
         self._house.known(self)
         self._coming_in = asyncio.get_running_loop().create_task(self._come_in(user))
 
@@ -308,8 +309,10 @@ class Guest(asyncssh.SSHServer):
                 return True
 
     async def _go(self, coming_in: asyncio.Task[bool]) -> None:
+        guests = self._desk.exchange.guests
         if await coming_in:
-            await self._desk.ask(self._desk.exchange.guests.leave, self._name)
+            guests.leave(self._name)
+            self._desk.soon(guests.see_off)
 
     def _too_many(self, reason: str) -> asyncssh.DisconnectError:
         self._refusal = reason
