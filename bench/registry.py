@@ -82,7 +82,7 @@ class Watch:
     def __init__(self, engine: Engine) -> None:
         self.found: dict[str, Statement] = {}
         self._engine = engine
-        for verb in ("rows", "execute", "execute_many"):
+        for verb in ("rows", "tuples", "execute", "execute_many"):
             setattr(engine, verb, self._noting(getattr(engine, verb)))
 
     def _noting(self, verb: Callable[..., Any]) -> Callable[..., Any]:

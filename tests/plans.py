@@ -26,6 +26,7 @@ ALLOWED = {
     "SELECT * FROM users WHERE standing <> 'removed' ORDER BY email",  # asked for all of them, by an admin
     "SELECT * FROM notices ORDER BY made DESC, id DESC LIMIT ?",  # along an index, and no further than asked
 }
+READ = ("rows", "tuples", "glance")  # the verbs of the engine that write nothing
 ENGINE, STORE = engine_module.__file__, str(Path(engine_module.__file__).parent)
 
 seen: dict[str, list[str]] = {}  # each statement's plan
@@ -50,7 +51,7 @@ def _watched(name: str, verb: Callable[..., Any]) -> Callable[..., Any]:
         if is_many:
             parameters = list(parameters)
         if not is_many or parameters:
-            _explain(self, sql, parameters[0] if is_many else parameters, writes=name not in {"rows", "glance"})
+            _explain(self, sql, parameters[0] if is_many else parameters, writes=name not in READ)
         return verb(self, sql, parameters)
 
     return watched
@@ -87,5 +88,5 @@ def scanned(sql: str, plan: list[str]) -> list[str]:
     return [step for step, table in tables if named.get(table, table) in LARGE]
 
 
-for each in ("rows", "glance", "execute", "execute_many"):
+for each in (*READ, "execute", "execute_many"):
     setattr(Engine, each, _watched(each, getattr(Engine, each)))

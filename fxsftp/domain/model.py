@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from fxsftp.domain.addresses import hint
 from fxsftp.domain.lifecycle import DeliveryState, FileState, ShipmentState
@@ -98,9 +99,8 @@ class Key:
     added: float
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One line of a listing: what a user sees of a file or a folder."""
+class Entry(NamedTuple):
+    """One line of a listing: what a user sees of a file or a folder.  A tuple: a folder may have thousands of them."""
 
     name: str
     is_folder: bool

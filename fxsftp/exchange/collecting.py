@@ -5,8 +5,6 @@ What was sent is counted in `reads`; files that will be asked for next are opene
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from fxsftp import seal
 from fxsftp.domain.lifecycle import READABLE, DeliveryState
 from fxsftp.domain.model import Delivery, Entry, LockKind, Shipment, User
@@ -44,7 +42,7 @@ class Collecting:
         page = self._offers.page(delivery, shipment, place.path, now)
         if page:
             data = self._sums.page(delivery, shipment, now) if place.path == SUMS else self.key_file(user, place, now)
-            return Reading(replace(page, size=len(data)), len(data), seal.bytes_at(data))
+            return Reading(page._replace(size=len(data)), len(data), seal.bytes_at(data))
         found = self._by_log_in(delivery, shipment, place.path) or self._by_lock(delivery, shipment, place.path, now)
         if found is None:
             if self._registry.contents.has_below(shipment.id, shipment.path_of(place.path)):

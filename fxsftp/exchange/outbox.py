@@ -7,7 +7,6 @@ stands in writing.py; how a drop's state follows from its files, in drops.py.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from fxsftp import seal
 from fxsftp.domain import places, policy
@@ -34,7 +33,7 @@ from fxsftp.exchange.drafts import MODE_MASK
 from fxsftp.exchange.drops import FOLDER_MODE, Drops
 from fxsftp.exchange.holdings import Holdings
 from fxsftp.exchange.writing import Writing
-from fxsftp.store.registry.drops import ALL, Shown
+from fxsftp.store.registry.drops import ALL
 from fxsftp.store.registry.folders import Folder
 
 LISTED = 200  # recipients listed without having been used; more would be an address book, not a folder
@@ -74,11 +73,14 @@ class Outbox:
         """What a folder holds, by name, on from the name `after`.  Raises NoSuchPlace or NotAFolder."""
         if not after and not self.stat(user, place, now).is_folder:
             raise NotAFolder(place.name)
-        rows, who, path = self._rows, place.who, place.path
-        files = map(self._shown, rows.in_folder(user.id, who, path, after, most))
+        who, path, writers = place.who, place.path, self._drops.writers
+        files = [
+            self._in_hand(file_id) if writer or file_id in writers else Entry(name, False, size, mtime, mode, True)
+            for name, size, mtime, mode, file_id, writer in self._rows.in_folder(user.id, who, path, after, most)
+        ]
         folders = [
-            _folder_entry(folder.path.rpartition("/")[2], folder.mtime, folder.mode)
-            for folder in self._folders.within(user.id, who, path, after, most)
+            Entry(name, True, 0, mtime, mode, True)
+            for name, mtime, mode in self._folders.within(user.id, who, path, after, most)
         ]
         entries = {entry.name: entry for entry in [*files, *folders] if entry}
         if not who and not path:
@@ -87,13 +89,10 @@ class Outbox:
                 entries[email] = _folder_entry(email, found.mtime if found else user.made, FOLDER_MODE)
         return [entries[name] for name in sorted(entries)[:most]]
 
-    def _shown(self, shown: Shown) -> Entry | None:
-        file_id, path, size, mtime, mode, writer = shown
-        if writer or file_id in self._drops.writers:
-            file = self._rows.file(file_id)
-            file = self._as_left(file) if file else None
-            return self._entry(file) if file else None
-        return Entry(path[path.rfind("/") + 1 :], False, size, mtime, mode, True)
+    def _in_hand(self, file_id: int) -> Entry | None:
+        file = self._rows.file(file_id)
+        file = self._as_left(file) if file else None
+        return self._entry(file) if file else None
 
     def _as_left(self, file: File) -> File | None:
         """What a dead process had open, as it can be resumed.
@@ -115,7 +114,7 @@ class Outbox:
         name = file.path.rpartition("/")[2]
         if draft:
             size = draft.flushed if draft.is_lost else draft.size
-            return replace(draft.entry(), name=name, size=size)  # it may have been renamed since it was opened
+            return draft.entry()._replace(name=name, size=size)  # it may have been renamed since it was opened
         return Entry(name, False, file.size, file.mtime, file.mode, True)
 
     def recipients(self, user: User) -> Sequence[str]:

@@ -7,7 +7,8 @@ is a coroutine asks at the desk.  Only `close` ends a draft; what a session leav
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, NamedTuple
 
 from fxsftp.domain.model import Entry, Wishes
 from fxsftp.errors import BadHandle, Forbidden, NoSuchPlace
@@ -46,17 +47,17 @@ class Handle:
         """What a listing would show now."""
         raise BadHandle
 
-    def more(self, most: int) -> Sequence[bytes]:  # noqa: ARG002
-        """The next names of a folder's page, as they are told, in up to `most` bytes; none at the end."""
+    def more(self) -> bytes:
+        """The next names of a folder, as one answer tells them; none at the end."""
         raise BadHandle
 
     @property
-    def is_at_page_end(self) -> bool:
-        """Whether `turn_page` has to be called before there may be more."""
+    def has_to_wait(self) -> bool:
+        """Whether `wait` has to be called before `more`."""
         return False
 
-    async def turn_page(self) -> None:
-        """Wait for the next page of a folder."""
+    async def wait(self) -> None:
+        """Return when the next names of a folder are there, or could not be fetched, which `more` then says."""
 
     def content(self) -> Content:
         """What it holds, to be hashed."""
@@ -171,57 +172,62 @@ class PageHandle(Handle):
         return Content(len(self._text), self.read)
 
 
+class Page(NamedTuple):
+    """Some of a folder's names, told already, each piece for one answer to READDIR; and the last of them."""
+
+    answers: Sequence[bytes] = ()
+    last: str = ""
+
+
 class FolderHandle(Handle):
     """A listing, fetched page by page, one ahead of what is read.
 
     A name that stays there comes once, and none comes twice.
     """
 
-    def __init__(
-        self,
-        name: str,
-        tell: Callable[[Sequence[Entry]], Sequence[bytes]],
-        page: Sequence[Entry] = (),
-        fetch: Callable[[str], Awaitable[Sequence[Entry]]] | None = None,
-    ) -> None:
-        """`fetch` brings what comes after a name; without it, `page` is all.  `tell` says how names are told."""
-        self._name, self._tell, self._fetch = name, tell, fetch if page else None
-        self._page, self._last, self._next = tell(page), page[-1].name if page else "", 0
-        self._coming: asyncio.Task[tuple[Sequence[bytes], str]] | None = None
+    def __init__(self, name: str, page: Page, fetch: Callable[[str], Coroutine[Any, Any, Page]] | None = None) -> None:
+        """`fetch` brings what comes after a name; without it, `page` is all."""
+        self._name, self._page, self._next = name, page, 0
+        self._fetch = fetch if page.answers else None
+        self._coming: asyncio.Task[Page] | None = None
 
     @property
     def held(self) -> int:
         return PAGES if self._fetch else 0  # nothing any more when it was read to its end
 
-    def more(self, most: int) -> Sequence[bytes]:
+    def more(self) -> bytes:
+        if self._is_read and self._fetch:
+            self._turn()
         if not self._next:  # who begins to read a page will want the one after it
             self._send_for()
-        first, left = self._next, most
-        while self._next < len(self._page) and (left := left - len(self._page[self._next])) >= 0:
-            self._next += 1
-        return self._page[first : self._next]
+        if self._is_read:
+            return b""
+        self._next += 1
+        return self._page.answers[self._next - 1]
 
     @property
-    def is_at_page_end(self) -> bool:
-        return self._fetch is not None and self._next >= len(self._page)
+    def has_to_wait(self) -> bool:
+        return self._is_read and self._fetch is not None and not (self._coming and self._coming.done())
 
-    async def turn_page(self) -> None:
+    async def wait(self) -> None:
         self._send_for()
-        coming, self._coming = self._coming, None  # gone also if it fails: then it is sent for again
+        if self._coming:
+            await asyncio.wait([self._coming])
+
+    @property
+    def _is_read(self) -> bool:
+        return self._next == len(self._page.answers)
+
+    def _turn(self) -> None:
+        coming, self._coming = self._coming, None  # gone also if it failed: then it is sent for again
         assert coming
-        self._page, self._last = await coming
-        self._next = 0
-        if not self._page:
+        self._page, self._next = coming.result(), 0
+        if not self._page.answers:
             self._fetch = None
 
     def _send_for(self) -> None:
         if self._fetch and not self._coming:
-            self._coming = asyncio.get_running_loop().create_task(self._bring(self._fetch))
-
-    async def _bring(self, fetch: Callable[[str], Awaitable[Sequence[Entry]]]) -> tuple[Sequence[bytes], str]:
-        """What comes next, told already, and the last name of it."""
-        page = await fetch(self._last)
-        return self._tell(page), page[-1].name if page else ""
+            self._coming = asyncio.get_running_loop().create_task(self._fetch(self._page.last))
 
     async def close(self) -> None:
         if self._coming:

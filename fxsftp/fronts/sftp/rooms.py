@@ -8,8 +8,9 @@ here decides what may be done.  Paths are spoken of in places only, whose text n
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
+from typing import Any
 
 from fxsftp.domain import ids, places
 from fxsftp.domain.model import Entry, User, Wishes
@@ -30,7 +31,7 @@ from fxsftp.exchange.reading import LETTER, SUMS
 from fxsftp.exchange.sent import Sent
 from fxsftp.fronts.desk import Desk
 from fxsftp.fronts.sftp import wire
-from fxsftp.fronts.sftp.handles import DraftHandle, FolderHandle, Handle, PageHandle, ReadingHandle
+from fxsftp.fronts.sftp.handles import DraftHandle, FolderHandle, Handle, Page, PageHandle, ReadingHandle
 from fxsftp.fronts.sftp.receipts import Receipts
 from fxsftp.fronts.sftp.wire import Open
 from fxsftp.templates import Templates
@@ -92,12 +93,12 @@ class Rooms:
             return self._exchange.collecting.stat_at_once(self.user, place, self._desk.now())
         return None
 
-    async def open_folder(self, path: bytes) -> FolderHandle:
-        """The folder at `path`, opened.  Raises NoSuchPlace or NotAFolder."""
+    async def open_folder(self, path: bytes, most: int) -> FolderHandle:
+        """The folder at `path`, opened: told in up to `most` bytes at a time.  Raises NoSuchPlace or NotAFolder."""
         place, now = places.parse(path), self._desk.now()
         fetch: Callable[..., Sequence[Entry]]
         if place in self._given:
-            return FolderHandle(place.name, self._tell)
+            return FolderHandle(place.name, Page())
         match place.room:
             case Room.ROOT:
                 found = [
@@ -106,44 +107,49 @@ class Rooms:
                     self._folder(Room.OUTBOX),
                     self._folder(Room.SENT, READ_ONLY_ROOM),
                 ]
-                return FolderHandle(place.name, self._tell, found)
+                return FolderHandle(place.name, self._page(found, most))
             case Room.INBOX if place.shipment:
-                return await self._shipment(place, now)
+                fetch = self._shipment(place, now)
             case Room.INBOX:
-                fetch = partial(self._exchange.inbox.list, self.user, now)
+                fetch = partial(self._exchange.inbox.list, self.user, now, most=PAGE)
             case Room.OUTBOX:
-                fetch = partial(self._exchange.outbox.list, self.user, place, now)
+                fetch = partial(self._exchange.outbox.list, self.user, place, now, most=PAGE)
             case Room.SENT if not place.shipment:
-                fetch = partial(self._receipts.entries, self.user)
+                fetch = partial(self._receipts.entries, self.user, most=PAGE)
             case _:
                 await self.stat(path)
                 raise NotAFolder(str(place))
 
-        async def page(after: str) -> Sequence[Entry]:
-            return await self._desk.ask(fetch, after=after, most=PAGE)
+        def told(after: str) -> Page:
+            return self._page(fetch(after=after), most)
 
-        return FolderHandle(place.name, self._tell, await page(""), page)
+        def page(after: str) -> Coroutine[Any, Any, Page]:
+            return self._desk.ask(told, after)
 
-    async def _shipment(self, place: Place, now: float) -> FolderHandle:
-        """What is in a shipment, which may be ten thousand files."""
+        return FolderHandle(place.name, await page(""), page)
+
+    def _shipment(self, place: Place, now: float) -> Callable[..., Sequence[Entry]]:
+        """What brings, at the desk, what is in a shipment: page by page, since it may be ten thousand files."""
         mark: Bookmark | None = BEGIN
 
-        async def page(_after: str) -> Sequence[Entry]:
+        def page(*, after: str) -> Sequence[Entry]:  # noqa: ARG001  the bookmark knows
             nonlocal mark
             found: Sequence[Entry] = ()
-            while mark and not found:
-                found, mark = await self._desk.ask(self._exchange.inbox.list_some, self.user, place, now, mark, PAGE)
+            on = mark
+            while on and not found:
+                found, on = self._exchange.inbox.list_some(self.user, place, now, on, PAGE)
             if not place.path and any(entry.name == LETTER for entry in found):
-                letter = (await self._desk.ask(self._letter, place)).entry()
-                return [letter if entry.name == LETTER else entry for entry in found]
+                letter = self._letter(place).entry()
+                found = [letter if entry.name == LETTER else entry for entry in found]
+            mark = on  # only now: what failed is asked for again
             return found
 
-        return FolderHandle(place.name, self._tell, await page(""), page)
+        return page
 
-    def _tell(self, entries: Sequence[Entry]) -> Sequence[bytes]:
-        """The entries as a listing tells them."""
-        owner, now = self.user.email, self._desk.now()
-        return [wire.listed(entry, owner, now) for entry in entries]
+    def _page(self, entries: Sequence[Entry], most: int) -> Page:
+        """The entries as a listing tells them.  Runs at the desk, where there are many."""
+        answers = wire.answers(entries, self.user.email, self._desk.now(), most)
+        return Page(answers, entries[-1].name if entries else "")
 
     async def usage(self) -> tuple[int, int]:
         """Bytes in use, and how many could be: the quota, or less where the disk is nearly full."""

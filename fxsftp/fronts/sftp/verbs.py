@@ -25,7 +25,8 @@ from fxsftp.fronts.sftp.wire import DATA_MOST, PACKET_MOST, READ_MOST, Kind, Rea
 
 HANDLES_MOST = 256  # open at once in a session; clients keep one or two, sshfs a few dozen
 HELD_MOST = 4 << 20  # bytes of folders and rendered pages open at once: 16 folders; clients read one and close it
-NAMES_MOST = 32 << 10  # bytes of names in one answer to READDIR: some clients take no more than 34,000 (ssh2, Ganymed)
+NAMES_MOST = 32 << 10  # bytes of names in one answer to READDIR: some clients take no more than 34,000 (Ganymed, JSch)
+NAMES_LONG = READ_MOST  # to who has asked for our limits, and so takes as much in an answer to READ: OpenSSH, asyncssh
 
 A_LOOK = 32 << 10  # bytes moved in the time, some 0.1 ms, of a look at the registry and of what is made of it
 
@@ -51,6 +52,7 @@ class Verbs:
         self._rooms, self._desk = rooms, desk
         self._handles: dict[bytes, Handle] = {}
         self._next_handle = 0
+        self._names_most = NAMES_MOST
         self.is_over = False  # nobody waits for an answer any more
 
     # ---- the verbs, in the order of their numbers
@@ -114,19 +116,15 @@ class Verbs:
     async def _opendir(self, number: int, reader: Reader) -> bytes:
         path = reader.string()
         self._check_handles()
-        return await self._handed(number, await self._rooms.open_folder(path))
+        return await self._handed(number, await self._rooms.open_folder(path, self._names_most))
 
     def _readdir(self, number: int, reader: Reader) -> Answer:
         handle = self._handle(reader)
-        return self._turn_page(number, handle) if handle.is_at_page_end else self._names(number, handle)
+        return self._awaited_names(number, handle) if handle.has_to_wait else _names(number, handle)
 
-    async def _turn_page(self, number: int, handle: Handle) -> bytes:
-        await handle.turn_page()
-        return self._names(number, handle)
-
-    def _names(self, number: int, handle: Handle) -> bytes:
-        told = handle.more(NAMES_MOST)
-        return wire.names(number, told) if told else wire.status(number, Status.EOF)
+    async def _awaited_names(self, number: int, handle: Handle) -> bytes:
+        await handle.wait()
+        return _names(number, handle)
 
     async def _remove(self, number: int, reader: Reader) -> bytes:
         await self._rooms.remove(reader.string())
@@ -163,6 +161,7 @@ class Verbs:
         return wire.status(number, Status.OK)
 
     def _limits(self, number: int, _reader: Reader) -> Answer:
+        self._names_most = NAMES_LONG
         return wire.packet(Kind.EXTENDED_REPLY, number, wire.numbers(PACKET_MOST, READ_MOST, DATA_MOST, HANDLES_MOST))
 
     async def _statvfs(self, number: int, _reader: Reader) -> bytes:
@@ -251,6 +250,11 @@ class Verbs:
         self._next_handle += 1
         self._handles[name] = handle
         return wire.handle(number, name)
+
+
+def _names(number: int, handle: Handle) -> bytes:
+    told = handle.more()
+    return wire.names(number, told) if told else wire.status(number, Status.EOF)
 
 
 def _attrs(number: int, entry: Entry) -> bytes:

@@ -204,6 +204,13 @@ class Engine:
         with self._connection() as connection, self._translated():
             return connection.execute(sql, parameters).fetchall()
 
+    def tuples(self, sql: str, parameters: Parameters = ()) -> list[Any]:
+        """The same as plain tuples: made and taken apart in half the time, which counts where there are thousands."""
+        with self._connection() as connection, self._translated():
+            cursor = connection.cursor()
+            cursor.row_factory = None
+            return cursor.execute(sql, parameters).fetchall()
+
     def row(self, sql: str, parameters: Parameters = ()) -> sqlite3.Row | None:
         """The first row of a query, or None."""
         found = self.rows(sql, parameters)

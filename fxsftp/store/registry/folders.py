@@ -30,15 +30,17 @@ class Folders:
         rows = self._db.rows("SELECT * FROM folders WHERE owner_id = ? AND who = ? ORDER BY path", (owner_id, who))
         return [_folder(row) for row in rows]
 
-    def within(self, owner_id: int, who: str, folder: str, after: str = "", most: int = ALL) -> list[Folder]:
-        """The folders right in a folder, by name, on from the name `after`."""
+    def within(
+        self, owner_id: int, who: str, folder: str, after: str = "", most: int = ALL
+    ) -> list[tuple[str, float, int]]:
+        """Name, time and mode of the folders right in a folder, by name, on from the name `after`."""
         prefix, last = (f"{folder}/", f"{folder}0") if folder else ("", LAST)
-        rows = self._db.rows(
-            "SELECT * FROM folders WHERE owner_id = ? AND who = ? AND path > ? AND path < ?"
+        start = len(prefix) + 1
+        return self._db.tuples(
+            "SELECT SUBSTR(path, ?), mtime, mode FROM folders WHERE owner_id = ? AND who = ? AND path > ? AND path < ?"
             " AND SUBSTR(path, ?) NOT LIKE '%/%' ORDER BY path LIMIT ?",
-            (owner_id, who, prefix + after, last, len(prefix) + 1, most),
+            (start, owner_id, who, prefix + after, last, start, most),
         )
-        return [_folder(row) for row in rows]
 
     def recipients(self, owner_id: int) -> set[str]:
         """For whom this outbox has folders or files: a look for each of them, however much there is."""

@@ -12,7 +12,7 @@ from fxsftp import app
 from fxsftp.domain.model import Entry
 from fxsftp.errors import Unavailable
 from fxsftp.fronts.sftp import receipts, rooms, verbs
-from fxsftp.fronts.sftp.handles import FolderHandle
+from fxsftp.fronts.sftp.handles import FolderHandle, Page
 from fxsftp.fronts.sftp.receipts import Receipts
 from fxsftp.templates import Templates
 from tests.fronts.sftp import raw as sftp
@@ -30,27 +30,28 @@ MANY = "That can't be done now: too many folders and pages are open in this sess
 def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """Pages of twenty; and how many names any listing held at a time, with those of the page that was sent for."""
     seen: list[int] = []
-    turn, more = FolderHandle.turn_page, FolderHandle.more
+    more = FolderHandle.more
 
     def hold(handle: FolderHandle) -> None:
         coming = handle._coming
         is_here = coming and coming.done() and not coming.exception()
-        seen.append(len(handle._page) + (len(coming.result()[0]) if coming and is_here else 0))
+        seen.append(count(handle._page) + (count(coming.result()) if coming and is_here else 0))
 
-    async def turn_page(handle: FolderHandle) -> None:
+    def names(handle: FolderHandle) -> bytes:
         hold(handle)
-        await turn(handle)
+        told = more(handle)
         hold(handle)
-
-    def names(handle: FolderHandle, most: int) -> Sequence[bytes]:
-        hold(handle)
-        return more(handle, most)
+        return told
 
     monkeypatch.setattr(rooms, "PAGE", PAGE)
-    monkeypatch.setattr(FolderHandle, "turn_page", turn_page)
     monkeypatch.setattr(FolderHandle, "more", names)
     yield seen
     assert max(seen, default=0) <= 2 * rooms.PAGE
+
+
+def count(page: Page) -> int:
+    """Of its names."""
+    return sum(int.from_bytes(answer[:4], "big") for answer in page.answers)
 
 
 def listed(door: Door, email: str, path: str) -> list[str]:
@@ -244,7 +245,7 @@ def test_a_page_that_can_not_be_fetched_is_told_of_and_asked_for_again(
 
 
 def test_answers_fit_into_what_any_client_takes(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
-    """ssh2 of Node and Ganymed take no packet over 34,000 bytes, and names may be long."""
+    """JSch and Ganymed take no packet over 34,000 bytes, and names may be long."""
     monkeypatch.setattr(rooms, "PAGE", 400)
     names = [f"{number:04} " + "æ" * 120 for number in range(400)]
     fill_outbox(door.exchange, door.users[KARI].id, ANN, names, 0)
@@ -259,6 +260,27 @@ def test_answers_fit_into_what_any_client_takes(door: Door, monkeypatch: pytest.
             return found
 
     assert asyncio.run(walk()) == names
+
+
+def test_who_asks_for_limits_gets_a_page_in_one_answer(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Up to what it may read at once; OpenSSH's client takes no packet over 256 KiB."""
+    monkeypatch.setattr(rooms, "PAGE", 800)
+    names = [f"{number:04} " + "æ" * 120 for number in range(1000)]
+    fill_outbox(door.exchange, door.users[KARI].id, ANN, names, 0)
+
+    async def walk() -> list[list[str]]:
+        async with door.raw(KARI) as raw:
+            await raw.ask(sftp.EXTENDED, string("limits@openssh.com"))
+            handle = (await raw.ask(sftp.OPENDIR, string(OUTBOX))).handle
+            found: list[list[str]] = []
+            while (answer := await raw.ask(sftp.READDIR, string(handle))).kind == sftp.NAME:
+                assert len(answer.body) + 5 <= 256 << 10
+                found.append(answer.names)
+            return found
+
+    found = asyncio.run(walk())
+    assert [name for answer in found for name in answer] == names
+    assert len(found) == 3  # the first page is longer than that
 
 
 def test_a_listing_given_up_half_way_holds_up_nobody(door: Door) -> None:

@@ -78,6 +78,16 @@ def test_a_status_has_its_text_in_utf_8_and_no_language() -> None:
     assert wire.status(7, Status.OK) == struct.pack(">IBIIII", 17, Kind.STATUS, 7, 0, 0, 0)
 
 
+def told(entries: list[Entry], owner: str) -> list[tuple[str, str, bytes]]:
+    """Name, line and attributes of each, as a listing tells them."""
+    found = []
+    for one in wire.listed(entries, owner, NOW):
+        taking = reader(one)
+        name, line = taking.string().decode(), taking.string().decode()
+        found.append((name, line, one[8 + len(name.encode()) + len(line.encode()) :]))
+    return found
+
+
 @pytest.mark.parametrize(
     ("entry", "line"),
     [
@@ -96,7 +106,7 @@ def test_a_status_has_its_text_in_utf_8_and_no_language() -> None:
     ],
 )
 def test_a_line_of_a_listing_is_what_ls_would_show(entry: Entry, line: str) -> None:
-    assert wire.line(entry, "kari@ssb.example.which.is.far.too.long", NOW) == line
+    assert told([entry], "kari@ssb.example.which.is.far.too.long") == [(entry.name, line, wire.attrs(entry))]
 
 
 @given(
@@ -106,15 +116,29 @@ def test_a_line_of_a_listing_is_what_ls_would_show(entry: Entry, line: str) -> N
 )
 def test_what_lines_have_in_common_is_put_together_as_if_each_were_alone(entries: list[Entry]) -> None:
     """Time and again, in whatever order: with gmtime, and letter by letter."""
-    for entry in entries:
+    for entry, (name, line, attributes) in zip(entries, told(entries, "kari"), strict=True):
         when = time.gmtime(min(max(int(entry.mtime), 0), 0xFFFFFFFF))
         hour = time.strftime("%H:%M" if -3600 < NOW - entry.mtime < 182 * 86400 else " %Y", when)
         day = f"{'JanFebMarAprMayJunJulAugSepOctNovDec'[3 * when.tm_mon - 3 : 3 * when.tm_mon]} {when.tm_mday:2}"
         letters = stat.filemode(entry.mode & 0o777 | (stat.S_IFDIR if entry.is_folder else stat.S_IFREG))
         links, size = 1 + entry.is_folder, max(entry.size, 0)
-        assert wire.line(entry, "kari", NOW) == (
-            f"{letters}    {links} kari             exchange {size:12} {day} {hour} {entry.name}"
-        )
+        assert line == f"{letters}    {links} kari             exchange {size:12} {day} {hour} {entry.name}"
+        assert (name, attributes) == (entry.name, wire.attrs(entry))
+
+
+@given(names=st.lists(st.text(max_size=30), max_size=30), most=st.integers(0, 1000))
+def test_names_are_parted_into_answers_of_up_to_so_many_bytes(names: list[str], most: int) -> None:
+    """All come, in their order; none has to be put off that would have fitted, and a long one comes alone."""
+    entries = [Entry(name, False, 1, NOW, 0o644) for name in names]
+    one_by_one, first = wire.listed(entries, "kari", NOW), 0
+    for answer in wire.answers(entries, "kari", NOW, most):
+        count = reader(answer).uint32()
+        assert count
+        assert answer[4:] == b"".join(one_by_one[first : first + count])
+        assert len(answer) - 4 <= most or count == 1
+        first += count
+        assert first == len(names) or len(answer) - 4 + len(one_by_one[first]) > most
+    assert first == len(names)
 
 
 def test_an_answer_fits_into_what_clients_accept() -> None:
