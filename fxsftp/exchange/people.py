@@ -23,6 +23,7 @@ from fxsftp.errors import (
     Conflict,
     Forbidden,
     KeyUnknown,
+    Unavailable,
     UserExists,
     UserUnknown,
 )
@@ -354,9 +355,16 @@ class People:
 
     def may_log_in(self, email: str) -> User | None:
         """The user of this name if they may come in; groups and the invited may not."""
-        name = email.casefold().encode("utf-8", "replace").decode()  # half a letter is in no address of ours
-        user = self._registry.people.by_email(name)
-        return user if user and user.standing is Standing.ACTIVE and user.kind is not Kind.GROUP else None
+        user = self._registry.people.by_email(_typed(email))
+        return user if user and _may_come_in(user) else None
+
+    def owner_at_once(self, email: str, key: str, fingerprint: str) -> User | None:
+        """The same in a loop, if this key is theirs, too.  None also where that is not to be seen without waiting."""
+        try:
+            found = self._registry.people.owner(_typed(email), fingerprint)
+        except Unavailable:
+            return None
+        return found[0] if found and _may_come_in(found[0]) and key == found[1].split()[1] else None
 
     def is_active(self, user_id: int) -> bool:
         """Whether a user who came in may stay."""
@@ -428,6 +436,15 @@ class People:
         if chosen not in LANGUAGES:
             raise Conflict(f"there is no language {chosen!r} here; choose one of {', '.join(LANGUAGES)}")
         return chosen
+
+
+def _typed(email: str) -> str:
+    """An address as somebody typed it, as it would stand in a row."""
+    return email.casefold().encode("utf-8", "replace").decode()  # half a letter is in no address of ours
+
+
+def _may_come_in(user: User) -> bool:
+    return user.standing is Standing.ACTIVE and user.kind is not Kind.GROUP
 
 
 @cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fxsftp.domain.model import Kind, LockKind, Standing
+from fxsftp.domain.model import Key, Kind, LockKind, Standing, User
 from fxsftp.errors import (
     BadAddress,
     BadKey,
@@ -13,6 +13,7 @@ from fxsftp.errors import (
     Conflict,
     Forbidden,
     KeyUnknown,
+    Unavailable,
     UserExists,
     UserUnknown,
 )
@@ -80,6 +81,36 @@ def test_who_is_disabled_removed_invited_or_a_group_does_not_come_in(house: Hous
     assert again.id != ann.user.id
     assert not again.has_password
     assert people.keys(ANN) == []
+
+
+def test_a_loop_sees_by_a_glance_whose_a_key_is(
+    house: House, ann: Hand, kari: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Theirs and nobody else's, as long as it is theirs and they may come in; the rest is asked at the desk."""
+    people, now = house.exchange.people, house.clock()
+    house.key_for(ANN)
+    house.key_for(KARI)
+    (key,), (karis,) = people.keys(ANN), people.keys(KARI)
+
+    def owner(email: str, key: Key) -> User | None:
+        return people.owner_at_once(email, key.line.split()[1], key.fingerprint)
+
+    assert owner("ANN@firm.example", key) == people.may_log_in(ANN) == ann.user
+    assert owner(KARI, karis) == kari.user
+    assert owner(ANN, karis) is owner(BOB, key) is owner("\udc80", key) is None
+    assert people.owner_at_once(ANN, karis.line.split()[1], key.fingerprint) is None
+    people.disable(ANN, now)
+    assert owner(ANN, key) is None
+    people.enable(ANN, now)
+    assert owner(ANN, key)
+    people.remove_key(ANN, key.fingerprint, now)
+    assert owner(ANN, key) is None
+
+    def busy(*_: object) -> None:
+        raise Unavailable("the registry is busy")
+
+    monkeypatch.setattr(registry_of(house.exchange)._engine, "glance", busy)
+    assert owner(KARI, karis) is None
 
 
 def test_standing_changes_only_where_it_changes(house: House, ann: Hand, kari: Hand) -> None:

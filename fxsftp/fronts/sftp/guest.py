@@ -205,14 +205,21 @@ class Guest(asyncssh.SSHServer):
         shown = base64.b64encode(key.public_data).decode()
         if self._proven and shown == self.proof and asyncio.get_running_loop().time() < self._known_until:
             return True
-        until = self._in(self._terms.unknown)
-        user, owes = await self._desk.ask(self._owner, username.casefold(), shown)
+        until, name = self._in(self._terms.unknown), username.casefold()
+        user, owes = self._owner_at_once(name, shown, key.get_fingerprint()), False
+        if not user:
+            user, owes = await self._desk.ask(self._owner, name, shown)
         if not user:
             await self._pass(until)
             return False
         self._second.expect(user if owes else None)
         self._proven, self.proof, self._known_until = user, shown, self._in(MOMENT)
         return True
+
+    def _owner_at_once(self, email: str, shown: str, fingerprint: str) -> User | None:
+        """The user of this name, if the key is theirs and enough; None if that is to be asked at the desk."""
+        exchange = self._desk.exchange
+        return None if exchange.policy.totp_with_keys else exchange.people.owner_at_once(email, shown, fingerprint)
 
     def _owner(self, email: str, shown: str) -> tuple[User | None, bool]:
         """The user of this name, if the key is theirs, and whether they owe a code besides.  Runs at the desk."""

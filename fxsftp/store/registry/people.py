@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from fxsftp.domain.model import Bounce, Key, Kind, LockKind, Route, Standing, User
 from fxsftp.store.registry.engine import Engine
@@ -83,6 +84,11 @@ class People:
             (user_id, line, kind, fingerprint, comment, int(opens), now),
         )
 
+    def owner(self, email: str, fingerprint: str) -> tuple[User, str] | None:
+        """For a loop: whoever has this address now, and the line of this key of theirs.  Raises Unavailable."""
+        row = self._db.glance(_OWNER, (email, fingerprint))
+        return (user_of(dict(zip(_COLUMNS, row, strict=False))), str(row[-1])) if row else None
+
     def remove_key(self, key_id: int) -> None:
         """Nothing when there is none."""
         self._db.execute("DELETE FROM keys WHERE id = ?", (key_id,))
@@ -135,11 +141,23 @@ def routes_text(routes: Sequence[Route]) -> str:
     return json.dumps([[route.pattern, route.recipient, route.subject] for route in routes])
 
 
+# What a user is made of, by name: a glance has only places.
+_COLUMNS = (
+    "id", "email", "kind", "standing", "name", "language", "phone", "delivery", "default_recipient", "routes", "quota",
+    "password", "made", "seen", "timezone", "quiet", "digest", "phrase", "bounced", "bounced_way", "bounced_reason",
+)  # fmt: skip
+_OWNER = (
+    f"SELECT {', '.join(f'users.{name}' for name in _COLUMNS)}, keys.line"  # noqa: S608  # names of our own
+    " FROM users JOIN keys ON keys.user_id = users.id AND keys.fingerprint = ?2"
+    " WHERE users.email = ?1 AND users.standing <> 'removed'"
+)
+
+
 def _maybe(row: sqlite3.Row | None) -> User | None:
     return user_of(row) if row else None
 
 
-def user_of(row: sqlite3.Row) -> User:
+def user_of(row: sqlite3.Row | Mapping[str, Any]) -> User:
     """The user in a row of all columns of `users`."""
     return User(
         id=row["id"],
