@@ -11,6 +11,7 @@ import itertools
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
 import time
@@ -57,6 +58,7 @@ class Guest:
     def __init__(self, exchange: Exchange, email: str, *, key: Path | None = None, password: str | None = None) -> None:
         self.email = email
         self.key, self.password = key, password
+        self.address = ""  # where it comes from, if that matters: one of 127.0.0.0/8
         self.home = exchange.folder.parent / f"home-of-{email}"
         self.home.mkdir(exist_ok=True)
         self._exchange = exchange
@@ -136,7 +138,8 @@ class Guest:
     def paramiko(self) -> Iterator[paramiko.SFTPClient]:
         """A client that programs use, and that sends names as it is given them."""
         host_key = (self._exchange.folder / "ssh_host_ed25519_key.pub").read_text().split()[1]
-        transport = paramiko.Transport(("127.0.0.1", self._exchange.port))
+        address = "127.0.0.1", self._exchange.port
+        transport = paramiko.Transport(socket.create_connection(address, source_address=(self.address, 0)))
         try:
             transport.connect(paramiko.Ed25519Key(data=base64.b64decode(host_key)))
             if self.key:
@@ -173,6 +176,7 @@ class Guest:
         if not known.exists() or known.read_text() != line:  # another client of ours may be reading it
             known.write_text(line)
         said = {
+            **({"BindAddress": self.address} if self.address else {}),
             "UserKnownHostsFile": known,
             "GlobalKnownHostsFile": "/dev/null",
             "StrictHostKeyChecking": "yes",
