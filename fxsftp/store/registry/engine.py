@@ -32,7 +32,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,13 +72,15 @@ class Engine:
         self._translating = _Translating(self)
         self._glancing: deque[sqlite3.Connection] = deque()
         _create_private(path)
-        with self._translated():
+        with self._translated(), ExitStack() as undo:
             self._writer = self._connect()
+            undo.callback(self._writer.close)
             self._writer.execute("PRAGMA journal_mode = WAL").fetchone()
             # NORMAL, because we sync by ourselves: see the head of this file.
             self._writer.execute("PRAGMA synchronous = NORMAL")
             self._writer.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT}")
             self._writer.execute("SELECT count(*) FROM sqlite_master").fetchone()  # makes sure that the -wal is there
+            undo.pop_all()
         self._log = os.open(f"{path}-wal", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         self._group = SyncGroup(name, lambda: sync(self._log))
         self.database = Database(self._writer, execute_plugins=False)  # for migrations, inspection, maintenance
