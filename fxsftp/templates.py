@@ -25,7 +25,7 @@ from gettext import NullTranslations
 from html import escape
 from pathlib import Path
 from string import Formatter
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
@@ -335,13 +335,16 @@ def _filters(locale: str, zone: ZoneInfo, gettext: Callable[[str], str]) -> dict
         return format_decimal(value, locale=locale)
 
     @lru_cache(REMEMBERED)
+    def amount(value: float, unit: str, length: Literal["short", "long"]) -> str:
+        return format_unit(value, f"digital-{unit}", length, locale=locale)
+
     def size(value: int) -> str:
         if value < 1000:
-            return format_unit(value, "digital-byte", "long", locale=locale)
+            return amount(value, "byte", "long")
         for power, unit in enumerate(("kilobyte", "megabyte", "gigabyte", "terabyte"), 1):
             if value < 999.95 * 1000**power or unit == "terabyte":
                 break
-        return format_unit(round(value / 1000**power, 1), f"digital-{unit}", "short", locale=locale)
+        return amount(round(value / 1000**power, 1), unit, "short")  # ten thousand files are of a few hundred of these
 
     def word(name: str) -> str:
         return gettext(WORDS[name]) if name in WORDS else name

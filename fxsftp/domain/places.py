@@ -164,12 +164,16 @@ def folder_of(path: str) -> str:
     return path.partition("/")[0] if "/" in path else ""
 
 
+def folder_name(shipment_id: str, subject: str, when: float) -> str:
+    """`2026-11-22_7k3f-q2mp_Ref-23-4567`: sorts by date, has no blanks, and the id alone would do."""
+    return "_".join(filter(None, (day(when), shipment_id, slug(subject))))
+
+
 def slug(subject: str) -> str:
     """`subject` as it may stand in a folder's name: letters, digits and dashes, at most 40."""
-    text = "".join(letter if letter.isalnum() else "-" for letter in unicodedata.normalize("NFC", subject))
-    return re.sub(r"-+", "-", text)[:40].strip("-")
+    return re.sub(r"[\W_]+", "-", unicodedata.normalize("NFC", subject))[:40].strip("-")
 
 
 def day(moment: float) -> str:
     """The date in UTC, `2026-11-22`."""
-    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d")
+    return datetime.fromtimestamp(moment, UTC).date().isoformat()

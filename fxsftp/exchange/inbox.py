@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fxsftp.domain import ids
+from fxsftp.domain import ids, places
 from fxsftp.domain.addresses import hint
 from fxsftp.domain.lifecycle import READABLE, DeliveryState
 from fxsftp.domain.model import Arrival, Delivery, Entry, Key, LockKind, Shipment, User
@@ -17,7 +17,7 @@ from fxsftp.errors import IsAFolder, NoSuchPlace, NotAFolder, NotEmpty
 from fxsftp.exchange.holdings import Holdings
 from fxsftp.exchange.notices import Notices, folder_name
 from fxsftp.exchange.offers import Offers, entry_of
-from fxsftp.exchange.reading import AGE, RENDERED, SUMS, Offer
+from fxsftp.exchange.reading import RENDERED, SUMS, Offer
 from fxsftp.exchange.reads import Reads
 from fxsftp.exchange.steps import step
 from fxsftp.store.registry.drops import ALL
@@ -76,7 +76,7 @@ class Inbox:
     def list(self, user: User, now: float, *, after: str = "", most: int = ALL) -> Sequence[Entry]:
         """The shipments that wait for this user, each a folder; on from the folder named `after`."""
         shipments = self._registry.drops.in_inbox(user.id, now, ids.shipment_id(after) or "", most)
-        return [_folder(folder_name(shipment), shipment.sent or shipment.made) for shipment in shipments]
+        return [_folder(places.folder_name(shipment, subject, sent), sent) for shipment, subject, sent in shipments]
 
     def stat(self, user: User, place: Place, now: float) -> Entry:
         """What stands at a place in the inbox, in either form.  SHIPMENT.txt has size -1: its words are the front's."""
@@ -124,16 +124,16 @@ class Inbox:
                 _folder(name, when) for name in found if not self._offers.page(delivery, shipment, inner + name, now)
             ]
             return folders, ("folders", found[-1]) if len(found) == most else ("files", "")
-        files = self._registry.contents.sent_in(shipment.id, folder, delivery.id, after, most)
-        offers = self._offers.listed(delivery, files, now)
-        shown = [entry_of(offer) for offer in offers if not self._is_shadowed(delivery, shipment, offer, now)]
-        return shown, ("files", files[-1].path[len(folder) :]) if len(files) == most else None
+        files = self._registry.contents.listed_in(shipment, inner, delivery.id, after, most)
+        # In a folder, the exchange's own list of sums stands for the sender's.
+        offered = [file for file in files if file[0] != SUMS or inner or not shipment.folder]
+        entries = self._offers.entries(delivery, offered, now)
+        shown = [each for each in entries if not self._is_shadowed(delivery, shipment, inner + each.name, now)]
+        return shown, ("files", files[-1][0]) if len(files) == most else None
 
-    def _is_shadowed(self, delivery: Delivery, shipment: Shipment, offer: Offer, now: float) -> bool:
-        """Whether something else of that name is listed: a page of the exchange's own, or a folder named `x.age`."""
-        if self._offers.page(delivery, shipment, offer.name, now):
-            return True
-        return offer.form == AGE and self._registry.contents.has_below(shipment.id, shipment.path_of(offer.name))
+    def _is_shadowed(self, delivery: Delivery, shipment: Shipment, name: str, now: float) -> bool:
+        """Whether a page of the exchange's own is listed by this name."""
+        return name in RENDERED and self._offers.page(delivery, shipment, name, now) is not None
 
     def letter(self, user: User, place: Place, now: float) -> Letter:
         """What is to be said in SHIPMENT.txt."""

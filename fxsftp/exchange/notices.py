@@ -196,7 +196,5 @@ NO_BOUNCE: dict[str, str | None] = {"bounced": None, "bounced_way": None, "bounc
 
 
 def folder_name(shipment: Shipment) -> str:
-    """`2026-11-22_7k3f-q2mp_Ref-23-4567`: sorts by date, has no blanks, and the id alone would do."""
-    day = places.day(shipment.sent or shipment.made)
-    slug = places.slug(shipment.subject)
-    return f"{day}_{shipment.id}_{slug}" if slug else f"{day}_{shipment.id}"
+    """Of a shipment's folder in an inbox."""
+    return places.folder_name(shipment.id, shipment.subject, shipment.sent or shipment.made)

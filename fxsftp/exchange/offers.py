@@ -7,7 +7,7 @@ is locked.  Both can be fetched when both can be made; one of them is listed.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 
@@ -18,8 +18,9 @@ from fxsftp.domain.places import Place
 from fxsftp.errors import NoSuchPlace
 from fxsftp.exchange.holdings import Holdings
 from fxsftp.exchange.manifest import is_replaced
-from fxsftp.exchange.reading import FILE_MODE, KEY, RENDERED, SUMS, Offer, in_age, in_plain
+from fxsftp.exchange.reading import FILE_MODE, KEY, RENDERED, SUMS, Offer, in_age, in_plain, size_in_age
 from fxsftp.seal.primitives import unbox
+from fxsftp.store.registry.contents import Listed
 
 REMEMBERED = 1024  # deliveries whose rows are kept
 TOGETHER = 500  # files of which one question asks by their ids
@@ -80,9 +81,22 @@ class Offers:
         files = [file for file in files if not is_replaced(file)]
         if self.is_in_plain(delivery, now):
             return [in_plain(file) for file in files]
-        ids = [file.id for file in files] if len(files) <= TOGETHER else []
-        sizes = self._registry.deliveries.header_sizes(delivery.id, ids)
+        sizes = self._header_sizes(delivery, [file.id for file in files])
         return [in_age(file, sizes.get(file.id, {})) for file in files]
+
+    def entries(self, delivery: Delivery, files: Sequence[Listed], now: float) -> Sequence[Entry]:
+        """The same as a folder lists them: without those that a folder is named like, or that are being erased."""
+        if self.is_in_plain(delivery, now):
+            return [Entry(name, False, size, mtime, FILE_MODE) for name, size, mtime, *_ in files]
+        sizes = self._header_sizes(delivery, [file_id for _, _, _, file_id, _, _ in files])
+        return [
+            Entry(f"{name}.age", False, size_in_age(body, sizes[file_id]), mtime, FILE_MODE)
+            for name, _, mtime, file_id, body, is_folders in files
+            if file_id in sizes and not is_folders
+        ]
+
+    def _header_sizes(self, delivery: Delivery, file_ids: Sequence[int]) -> Mapping[int, Mapping[str, int]]:
+        return self._registry.deliveries.header_sizes(delivery.id, file_ids if len(file_ids) <= TOGETHER else [])
 
     def named(self, delivery: Delivery, shipment: Shipment, name: str, now: float) -> Offer | None:
         """By the name it is listed under, else by that of its other form."""

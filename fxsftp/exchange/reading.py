@@ -36,8 +36,17 @@ def in_plain(file: File) -> Offer:
 
 def in_age(file: File, sizes: Mapping[str, int]) -> Offer:
     """Under the lock that stock tools open most easily; `sizes` are those of the headers that there are."""
-    kind = next(kind for kind in ("direct", "code", "keys", "session") if kind in sizes)
+    kind = _easiest(sizes)
     return Offer(file, AGE, kind, f"{file.name}.age", sizes[kind] + file.body)
+
+
+def size_in_age(body: int, sizes: Mapping[str, int]) -> int:
+    """How long that is."""
+    return sizes[_easiest(sizes)] + body
+
+
+def _easiest(sizes: Mapping[str, int]) -> str:
+    return next(kind for kind in ("direct", "code", "keys", "session") if kind in sizes)
 
 
 class Reading:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from fxsftp.domain.model import File
+from fxsftp.domain.model import File, Shipment
 from fxsftp.store.registry.drops import LAST
 from fxsftp.store.registry.engine import Engine
 from fxsftp.store.registry.values import FILE, file_of
+
+# What a listing shows of a file: name, size, time; its id, how long the sealed body is, and whether a folder is named
+# as this file is when it is locked.
+Listed = tuple[str, int, float, int, int, bool]
 
 _NOT_HIDDEN = (
     "NOT EXISTS (SELECT 1 FROM hidden WHERE delivery_id = ? AND name = (SELECT CASE folder WHEN '' THEN path"
@@ -21,16 +25,16 @@ class Contents:
 
     def names(self, shipment_id: str, within: str = "") -> list[str]:
         """The paths of its files that begin with `within`."""
-        rows = self._db.rows(
+        rows = self._db.tuples(
             "SELECT path FROM files WHERE shipment_id = ? AND path >= ? AND path < ? ORDER BY path",
             (shipment_id, within, within + LAST),
         )
-        return [row["path"] for row in rows]
+        return [path for (path,) in rows]
 
     def sent_in(self, shipment_id: str, folder: str, delivery_id: int, after: str, most: int) -> list[File]:
         """The files of a shipment whose path is `folder`, with its slash, and a name, on from the name `after`.
 
-        Without those that this delivery's recipient has removed, as in the two that follow.
+        Without those that this delivery's recipient has removed, as in the three that follow.
         """
         rows = self._db.rows(
             f"SELECT {FILE} FROM files WHERE shipment_id = ? AND path > ? AND path < ?"  # noqa: S608
@@ -38,6 +42,29 @@ class Contents:
             (shipment_id, folder + after, folder + LAST, len(folder) + 1, delivery_id, most),
         )
         return [file_of(row) for row in rows]
+
+    def listed_in(self, shipment: Shipment, folder: str, delivery_id: int, after: str, most: int) -> list[Listed]:
+        """The same files as far as a listing shows them; `folder` is one within the shipment."""
+        within = shipment.path_of(folder)
+        found: list[Listed] = self._db.tuples(
+            "SELECT SUBSTR(path, :start), size, mtime, id, body, EXISTS (SELECT 1 FROM files AS below WHERE"
+            "  below.shipment_id = :shipment AND below.path > files.path || '.age/'"
+            "  AND below.path < files.path || '.age0')"
+            " FROM files WHERE shipment_id = :shipment AND path > :after AND path < :last"
+            " AND SUBSTR(path, :start) NOT LIKE '%/%'"
+            " AND NOT EXISTS (SELECT 1 FROM hidden WHERE delivery_id = :delivery AND name = SUBSTR(path, :name))"
+            " ORDER BY path, id LIMIT :most",
+            {
+                "shipment": shipment.id,
+                "start": len(within) + 1,
+                "name": len(shipment.path_of("")) + 1,
+                "after": within + after,
+                "last": within + LAST,
+                "delivery": delivery_id,
+                "most": most,
+            },
+        )
+        return found
 
     def folders_sent_in(self, shipment_id: str, folder: str, delivery_id: int, after: str, most: int) -> list[str]:
         """The names of the folders right in one of a shipment, on from the name `after`: a look for each of them."""

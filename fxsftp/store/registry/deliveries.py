@@ -176,11 +176,11 @@ class Deliveries:
         """For each file, or of these each, how long the header of each kind is."""
         some = f"AND file_id IN ({', '.join('?' for _ in file_ids)})" if file_ids else ""
         sizes: dict[int, dict[str, int]] = {}
-        for row in self._db.rows(
-            f"SELECT file_id, kind, LENGTH(header) AS size FROM locks WHERE {_ITS} {some}",  # noqa: S608
+        for file_id, kind, size in self._db.tuples(
+            f"SELECT file_id, kind, LENGTH(header) FROM locks WHERE {_ITS} {some}",  # noqa: S608
             (delivery_id, *file_ids),
         ):
-            sizes.setdefault(row["file_id"], {})[row["kind"]] = row["size"]
+            sizes.setdefault(file_id, {})[kind] = size
         return sizes
 
     def header_size(self, file_id: int, delivery_id: int) -> dict[str, int]:

@@ -33,6 +33,8 @@ _JOINED_AT = (
 
 # What a listing shows of a file in an outbox: name, size, time, mode; then its id, and who has it open.
 Shown = tuple[str, int, float, int, int, str | None]
+# And of a shipment in an inbox: its id, subject, and when it was sent.
+Waiting = tuple[str, str, float]
 
 _SHOWN = (
     "SELECT SUBSTR(path, :start), size, mtime, mode, id, writer FROM files"
@@ -168,10 +170,11 @@ class Drops:
         assert row is not None
         return int(row[0]), int(row[1])
 
-    def in_inbox(self, user_id: int, now: float, after: str = "", most: int = ALL) -> list[Shipment]:
+    def in_inbox(self, user_id: int, now: float, after: str = "", most: int = ALL) -> list[Waiting]:
         """What stands in a user's inbox, in the order in which it came there, and on from shipment `after`."""
-        rows = self._db.rows(
-            "SELECT shipments.* FROM deliveries JOIN shipments ON shipments.id = deliveries.shipment_id"
+        found: list[Waiting] = self._db.tuples(
+            "SELECT shipments.id, subject, COALESCE(sent, shipments.made)"
+            " FROM deliveries JOIN shipments ON shipments.id = deliveries.shipment_id"
             " WHERE deliveries.user_id = ? AND deliveries.listed = 1 AND deliveries.id > COALESCE("
             "  (SELECT id FROM deliveries WHERE user_id = ? AND shipment_id = ?), 0)"
             " AND deliveries.state IN ('waiting', 'opened', 'collected', 'removed')"
@@ -180,7 +183,7 @@ class Drops:
             " ORDER BY deliveries.id LIMIT ?",
             (user_id, user_id, after, now, most),
         )
-        return [shipment_of(row) for row in rows]
+        return found
 
     def stalled(self, before: float) -> list[Shipment]:
         """Those that drop without progress since before, oldest first."""
@@ -327,7 +330,7 @@ class Drops:
         prefix, last = (f"{folder}/", f"{folder}0") if folder else ("", LAST)  # '0' comes right after '/'
         place = {"owner": owner_id, "who": who, "after": prefix + after, "last": last, "start": len(prefix) + 1}
         found: list[Shown] = self._db.tuples(f"{_SHOWN} ORDER BY path LIMIT :most", place | {"most": most + 1})
-        if len({name for name, *_ in found}) < len(found):  # something is put again just now; to ask so takes longer
+        if len({row[0] for row in found}) < len(found):  # something is put again just now; to ask so takes longer
             found = self._db.tuples(f"{_SHOWN} {_NEWEST} ORDER BY path LIMIT :most", place | {"most": most})
         return found[:most]
 
