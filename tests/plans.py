@@ -65,7 +65,7 @@ def _is_ours(frame: Any) -> bool:
 
 
 def _explain(engine: Engine, sql: str, parameters: Any, *, writes: bool) -> None:
-    if not re.match(r"SELECT|UPDATE|DELETE|WITH", sql):  # an INSERT finds its place by itself
+    if not re.match(r"SELECT|UPDATE|DELETE|WITH|INSERT.* SELECT ", sql):  # an INSERT finds its place by itself
         seen[sql] = []
         return
     question = f"EXPLAIN QUERY PLAN {sql}"

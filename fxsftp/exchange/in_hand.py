@@ -18,7 +18,7 @@ from typing import Protocol
 from fxsftp import seal
 from fxsftp.domain.lifecycle import FileState, ShipmentState
 from fxsftp.domain.model import File, User, Wishes
-from fxsftp.errors import FxError, NoSuchPlace
+from fxsftp.errors import FxError, NoSuchPlace, Unavailable
 from fxsftp.exchange.bodies import Bodies
 from fxsftp.exchange.drafts import FILE_MODE, MODE_MASK, NO_ROW, Draft
 from fxsftp.exchange.drops import Drops
@@ -59,7 +59,7 @@ class InHand:
         self._drops = drops
         self._draft_of = draft_of
         self._add_row = add_row
-        self._drafts: dict[Place, Draft] = {}
+        self._drafts: dict[Place, tuple[Draft, Joining]] = {}  # with the drop that it joins, as it was at its OPEN
         self._held: dict[int, int] = {}  # how many of them, by owner
         self._turn = Lock()  # of whoever changes these two; the last that is taken
         self._addressed: dict[tuple[int, str], float] = {}  # when it was last looked whether they may be
@@ -103,9 +103,9 @@ class InHand:
         draft = self._draft_of(
             file, seal.new_file_key(), allowance=quota - drop.used, quota=quota, now=now, add_row=add_row
         )
-        return draft if self._hold(draft) else None
+        return draft if self._hold(draft, drop) else None
 
-    def _hold(self, draft: Draft) -> bool:
+    def _hold(self, draft: Draft, drop: Joining) -> bool:
         """Have it in hand, unless another is at its place."""
         place = _place(draft.file)
         owner = place[0]
@@ -113,7 +113,7 @@ class InHand:
             count = self._held.get(owner, 0)
             if place in self._drafts or not (count or self._holdings.workers.hands.mark(owner)):
                 return False
-            self._drafts[place], self._held[owner] = draft, count + 1
+            self._drafts[place], self._held[owner] = (draft, drop), count + 1
         return True
 
     def _let_go(self, place: Place) -> None:
@@ -146,7 +146,7 @@ class InHand:
     def write_down(self, user_id: int) -> None:
         """Whatever this user has in hand gets its row, because somebody is about to look.  Not within a transaction."""
         if self._drafts:
-            self._write_down_all([draft for place, draft in list(self._drafts.items()) if place[0] == user_id])
+            self._write_down_all([draft for place, (draft, _) in list(self._drafts.items()) if place[0] == user_id])
 
     def is_elsewhere(self, user_id: int) -> bool:
         """Whether another process has anything of this user in hand: it writes that down, at the latest in UNSEEN."""
@@ -155,7 +155,7 @@ class InHand:
     def beat(self, now: float) -> None:
         """So does what has been in hand for a moment."""
         if self._drafts:
-            self._write_down_all([draft for draft in list(self._drafts.values()) if draft.opened + MOMENT <= now])
+            self._write_down_all([draft for draft, _ in list(self._drafts.values()) if draft.opened + MOMENT <= now])
 
     @staticmethod
     def _write_down_all(drafts: list[Draft]) -> None:
@@ -175,26 +175,37 @@ class InHand:
 
     def close(self, draft: Draft, sealed: seal.Sealed, state: FileState, now: float) -> bool:
         """All of a small file in one transaction, the moment of truth; False when it has a row or needs one first."""
-        place, drop_id, small = _place(draft.file), draft.file.shipment_id, sealed.small
-        waits = self._policy.is_partial(draft.file.path)
+        place, small = _place(draft.file), sealed.small
         with draft.turn:
             if draft.has_row or small is None:
                 return False
             mtime = draft.file.mtime if draft.mtime is None else draft.mtime
             closed = Closed(state, draft.announced, sealed.size, sealed.sha256, mtime, draft.mode)
+            _, drop = self._drafts[place]
             with self._registry.atomic():
-                drop = self._rows.joined_at(*place)
-                if drop is None or drop.id != drop_id or not self._is_being_filled(drop, now):
-                    return False  # it left or was held meanwhile, or somebody put something else there
-                count = self._count(drop)
-                if count >= self._policy.max_files:
-                    return False
-                key = seal.wrap_under(self._bodies.drop_key(drop_id), draft.fresh_key)
-                self._rows.add_small(draft.file, closed, key, small, now, waits=waits)
-                self._drops.joined(drop, now, waits=waits or drop.is_waiting)
+                # Most often nobody has come in between, and what was seen at its OPEN need not be looked at again.
+                if not self._join(drop, draft, closed, small, now):
+                    found = self._rows.joined_at(*place)
+                    if found is None or found.id != drop.id or not self._join(found, draft, closed, small, now):
+                        return False  # it left or was held meanwhile, or somebody put something else there
             draft.forgo_row()
         self._let_go(place)
-        self._counts[drop_id] = drop.revision + 1, count + 1
+        return True
+
+    def _join(self, drop: Joining, draft: Draft, closed: Closed, small: bytes, now: float) -> bool:
+        """The row of a closed file, and what follows for its drop, if that still is as it was seen and takes it."""
+        count = self._count(drop)
+        if count >= self._policy.max_files or not self._is_being_filled(drop, now):
+            return False
+        waits = self._policy.is_partial(draft.file.path)
+        try:
+            key = seal.wrap_under(self._bodies.drop_key(drop.id), draft.fresh_key)
+        except Unavailable:  # it was recalled meanwhile
+            return False
+        if not self._rows.add_small(draft.file, drop, closed, key, small, now, waits=waits):
+            return False
+        self._drops.joined(drop, now, waits=waits or drop.is_waiting)
+        self._counts[drop.id] = drop.revision + 1, count + 1
         return True
 
     def _count(self, drop: Joining) -> int:
@@ -217,7 +228,7 @@ class InHand:
 
     def settle_chores(self) -> None:
         """Wait for the rows that are on their way."""
-        for draft in list(self._drafts.values()):
+        for draft, _ in list(self._drafts.values()):
             draft.settle_chores()
 
 

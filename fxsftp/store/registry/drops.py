@@ -18,16 +18,27 @@ from fxsftp.store.registry.values import FILE, file_of, shipment_of
 ALL = 1 << 62  # rows; as a limit, none
 LAST = "\U0010ffff"  # sorts behind every path
 
+_IS_FREE = (  # for a new file at a path of a folder that is there
+    " EXISTS (SELECT 1 FROM folders WHERE owner_id = :sender AND who = :who AND path = :parent)"
+    " AND NOT EXISTS (SELECT 1 FROM folders WHERE owner_id = :sender AND who = :who AND path = :path)"
+    " AND NOT EXISTS (SELECT 1 FROM files WHERE owner_id = :sender AND who = :who AND path = :path AND shown = 1)"
+)
 _JOINED_AT = (
-    "SELECT id, state, revision, progress, composing,"
+    "SELECT id, state, revision, progress, composing,"  # noqa: S608
     " EXISTS (SELECT 1 FROM files WHERE shipment_id = shipments.id AND waits = 1),"
     " (SELECT used FROM users WHERE id = :sender)"
     " FROM shipments WHERE sender_id = :sender AND who = :who AND folder = :folder"
-    " AND state IN ('dropping', 'settling', 'held')"
-    " AND EXISTS (SELECT 1 FROM folders WHERE owner_id = :sender AND who = :who AND path = :parent)"
-    " AND NOT EXISTS (SELECT 1 FROM folders WHERE owner_id = :sender AND who = :who AND path = :path)"
-    " AND NOT EXISTS (SELECT 1 FROM files WHERE owner_id = :sender AND who = :who AND path = :path AND shown = 1)"
+    f" AND state IN ('dropping', 'settling', 'held') AND {_IS_FREE}"
     " ORDER BY +made DESC LIMIT 1"  # the sign keeps SQLite from reading all of the sender's shipments in this order
+)
+
+
+_ADD_SMALL = (
+    "INSERT INTO files (shipment_id, owner_id, who, path, state, announced, size, sha256, mtime, mode,"  # noqa: S608
+    " connected, made, progress, waits, key, small, body)"
+    " SELECT id, :sender, :who, :path, :state, :announced, :size, :sha256, :mtime, :mode,"
+    " :connected, :now, :now, :waits, :key, :small, :body"
+    f" FROM shipments WHERE id = :drop AND revision = :revision AND {_IS_FREE}"
 )
 
 
@@ -291,17 +302,19 @@ class Drops:
             )
         )
 
-    def add_small(self, file: File, closed: Closed, key: bytes, small: bytes, now: float, *, waits: bool) -> None:
-        """The row of a new file whose body rides in it: where `file` says, and as it was `closed`."""
-        self._db.execute(
-            "INSERT INTO files (shipment_id, owner_id, who, path, state, announced, size, sha256, mtime, mode,"
-            " connected, made, progress, waits, key, small, body)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                file.shipment_id, file.owner_id, file.who, file.path, *closed, file.connected, now, now, waits,
-                key, small, len(small),
-            ),
-        )  # fmt: skip
+    def add_small(
+        self, file: File, drop: Joining, closed: Closed, key: bytes, small: bytes, now: float, *, waits: bool
+    ) -> bool:
+        """The row of a new file whose body rides in it: where `file` says, and as it was `closed`.
+
+        None is made, and False answered, if somebody has changed the drop since it was seen, or made a folder there.
+        """
+        row = {
+            **_in_folder(file.owner_id, file.who, file.path), **closed._asdict(), "drop": drop.id,
+            "revision": drop.revision, "connected": file.connected, "now": now, "waits": waits, "key": key,
+            "small": small, "body": len(small),
+        }  # fmt: skip
+        return self._db.changes(_ADD_SMALL, row) == 1
 
     def file(self, file_id: int) -> File | None:
         """By its id."""
