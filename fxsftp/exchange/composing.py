@@ -295,7 +295,7 @@ class Composing:
             if draft.session != writer and now - draft.last_write < STEAL_AFTER:
                 raise NotYours(file.name)
             self._writing.lose_draft(draft, now)
-        if not draft.put_away.is_set():
+        if not draft.is_put_away:
             raise NotYet(file.name)
 
     def file_state(self, user: User, shipment_id: str, file_id: int, now: float) -> Upload:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from threading import Event, Lock
+from threading import Lock
 
 from fxsftp import seal
 from fxsftp.domain import lifecycle
@@ -66,7 +66,7 @@ class Draft:
         self.is_touched = not keeps
         self.is_lost = False
         self.is_taken = False  # by another process: the row and what it speaks of are not ours to touch
-        self.put_away = Event()  # set once it is lost and its rows say so
+        self.is_put_away = False  # it is lost, and its rows say so
         self.opened = self.last_write = now
         self.moved = False
         self._holdings = holdings

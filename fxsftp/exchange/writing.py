@@ -208,7 +208,7 @@ class Writing:
                     if now - other.last_write < STEAL_AFTER:
                         return None, NotYours(older.name)
                     self.lose_draft(other, now)  # the same user, reconnected before the old connection was found dead
-                if not other.put_away.is_set():
+                if not other.is_put_away:
                     raise NotYet(older.name)
                 older = self._rows.file(older.id)
             else:
@@ -225,7 +225,7 @@ class Writing:
         if older is None:
             return
         other = self._drops.writers.get(older.id)
-        if other and other.is_lost and not other.put_away.is_set():
+        if other and other.is_lost and not other.is_put_away:
             raise NotYet(older.name)
         if other is None and self._drops.is_before_dispatch(older):
             with suppress(NotYours):  # a WRITE is refused then, not the OPEN
@@ -354,7 +354,7 @@ class Writing:
         finally:
             if self._drops.writers.get(draft.file.id) is draft:
                 del self._drops.writers[draft.file.id]
-            draft.put_away.set()
+            draft.is_put_away = True
 
     def _taken(self, draft: Draft) -> None:
         """Another process has its row: nothing here is to be touched, and nobody here to be asked, for it."""
@@ -362,7 +362,7 @@ class Writing:
         draft.abandon()
         if self._drops.writers.get(draft.file.id) is draft:
             del self._drops.writers[draft.file.id]
-        draft.put_away.set()
+        draft.is_put_away = True
 
     def _put_away(self, draft: Draft, now: float) -> None:
         draft.settle_chores()

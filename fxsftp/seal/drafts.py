@@ -22,6 +22,7 @@ from fxsftp.errors import Gap, Rewritten
 from fxsftp.seal.ahead import AHEAD, Ahead, Crowd
 from fxsftp.seal.blobs import Blob, Body, Sealed, SmallBody, Stored
 from fxsftp.seal.hashing import Follower, Pause, new_page
+from fxsftp.seal.primitives import sha256
 from fxsftp.seal.segments import Segment, line_up
 from fxsftp.seal.stream import CHUNK, Bytes, Sealer, chunks
 
@@ -56,26 +57,32 @@ class Draft:
         self._new_blob = new_blob
         self._ahead = Ahead(ahead_limit, crowd)
         self._name = name
-        self._page = memoryview(bytearray())
+        self._page = memoryview(b"")
         self._begun = 0  # where in the page the tail begins
         self._have = 0  # bytes of the tail
         self._result: Sealed | None = None
-        self._hash: Follower | None = None  # None where not all of the file passes through this draft
-        self._take_up(stored)
+        self._is_hashed = True  # whether all of the file passes through this draft
+        self._hash: Follower | None = None  # begun with the first page that is full: most files never have one
+        self._closed: list[Segment] = []  # what counts until the next CLOSE
+        self._segments: list[Segment] = []
+        self._next = 0  # chunks in blobs; the tail is chunk _next
+        self._seen = (-1, b"")  # the chunk unsealed last
+        if stored:
+            self._take_up(stored)
 
     def _take_up(self, stored: Sequence[Stored]) -> None:
         taken = [Segment.take_up(one, self._file_key) for one in stored]
         for segment in taken:
             if not segment.was_closed:  # killed within a CLOSE: who sees every byte there would not come back for it
                 segment.final = None
-        self._closed = [segment for segment in taken if segment.was_closed]  # what counts until the next CLOSE
+        self._closed = [segment for segment in taken if segment.was_closed]
         self._segments = line_up(taken)
         self._drop(segment for segment in taken if segment not in self._segments)
         self.disperse()
-        self._next = self._segments[-1].stop if self._segments else 0  # chunks in blobs; the tail is chunk _next
+        self._next = self._segments[-1].stop if self._segments else 0
         self._load(self._stored_tail or b"")
-        self._hash = Follower() if self._next == 0 else None
-        self._seen = (-1, b"")  # the chunk unsealed last
+        self._is_hashed = self._next == 0
+        self._seen = (-1, b"")
 
     # ---- what is there
 
@@ -171,11 +178,12 @@ class Draft:
             self._turn_page()
 
     def _turn_page(self) -> None:
-        if self._hash is None:
+        if not self._is_hashed:
             self._page = self._page or memoryview(bytearray(CHUNK))  # over and over
         elif not self._page:
             self._page = memoryview(bytearray(CHUNK))
         else:
+            self._hash = self._hash or Follower()
             self._hash.take(self._page)  # here alone: each byte passes the frontier once, in order
             self._page = new_page()
         self._begun = 0
@@ -218,6 +226,10 @@ class Draft:
     def disperse(self) -> None:
         """Let go of what came ahead and of the hash.  Who gives up a draft without an end to it calls this."""
         self._ahead.cut(0)
+        self._forget_hash()
+        self._is_hashed = False
+
+    def _forget_hash(self) -> None:
         if self._hash:
             self._hash.forget()
             self._hash = None
@@ -239,10 +251,9 @@ class Draft:
     def _take_back(self, keep: int) -> None:
         """Make chunk `keep`, which lies in a blob, the tail again, and forget what follows it."""
         chunk = self._chunk(keep)
-        if self._hash:
-            self._hash.forget()
         # What was hashed can't be unhashed: merge hashes anew.  With nothing in blobs we can begin anew here.
-        self._hash = Follower() if keep == 0 else None
+        self._forget_hash()
+        self._is_hashed = keep == 0
         self._load(chunk)
         self._next = keep
         self._seen = (-1, b"")
@@ -285,7 +296,10 @@ class Draft:
         return Sealed(self.size, digest, blob=whole)
 
     def _digest(self) -> str | None:
-        return self._hash.digest(self._page[: self._begun + self._have]) if self._hash else None
+        if not self._is_hashed:
+            return None
+        rest = self._page[: self._begun + self._have]
+        return self._hash.digest(rest) if self._hash else sha256(rest).hex()
 
     def sync(self) -> None:
         """Make durable what lies in blobs.  Another thread may do so while this draft grows."""

@@ -107,7 +107,7 @@ def mac(key: bytes, message: bytes) -> bytes:
     return hmac.digest(key, message, "sha256")
 
 
-def sha256(message: bytes) -> bytes:
+def sha256(message: bytes | bytearray | memoryview) -> bytes:
     """SHA-256 of something small."""
     return hashlib.sha256(message).digest()
 

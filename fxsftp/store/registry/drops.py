@@ -59,7 +59,7 @@ _NEWEST = (
 
 
 class Joining(NamedTuple):
-    """A drop that a new file would join, and what must be known before.  A tuple, since each small file asks twice."""
+    """A drop that a new file would join, and what must be known before.  A tuple, since each small file asks for it."""
 
     id: str
     state: ShipmentState
