@@ -329,7 +329,7 @@ class Guest(asyncssh.SSHServer):
     @property
     def _client(self) -> str:
         version = str(self._conn.get_extra_info("client_version", "?"))
-        return "".join(letter for letter in version if letter.isprintable())
+        return version if version.isprintable() else "".join(letter for letter in version if letter.isprintable())
 
     # ---- what they may ask for
 
