@@ -12,10 +12,13 @@ Why, and what asyncssh would have to do so that it could go:
 | what | why | gone with |
 |---|---|---|
 | Intake | all that arrived was put into a new object each time | a BufferedProtocol |
-| TunedConnection.serve, _serve_any | each packet was cut off the front of all that had arrived, twice | an index |
-| _serve_data | between the cipher and the session lay five copies, between two numbers eleven calls | `decrypt_into` |
-| send_data, TunedChannel | answers were copied nine times, and sent packet by packet | `encrypt_into`, pieces |
-| send_newkeys, Seal | the object of a cipher was made anew for each packet | keeping it |
+| serve, _recv_data, _serve_any | each packet was cut off the front of all that had arrived, twice | an index |
+| _serve_data, _serve_opened, _may_open | between the cipher and the session lay five copies | `decrypt_into` |
+| has_room, take, widen | and between two numbers eleven calls | one call for data and for room |
+| send_data, _send_some, may_seal | answers were copied nine times | `encrypt_into` |
+| write, writelines, _flush_send_buf | and sent packet by packet | pieces sent together |
+| send_newkeys, Gcm, Chacha | the object of a cipher was made anew for each packet | keeping it |
+| send_packet, in `overrides` | an empty SSH_MSG_IGNORE went before each packet | sending it for CBC alone |
 | _steer | OpenSSH's first choice, ChaCha20, costs a fifth to a third more than AES-GCM | nothing: it is our choice |
 
 What `_steer` does is not seen in the first exchange of keys, which offers what `algorithms` says: whoever names OpenSSH
@@ -410,9 +413,9 @@ PINNED: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "connection.SSHConnection": (
             "__init__ connection_made data_received _recv_data _recv_version _recv_pkthdr _recv_packet "
-            "_finish_recv_packet send_packet _send _send_deferred_packets _send_kexinit send_newkeys _process_kexinit "
-            "_process_newkeys _reset_keepalive_timer internal_error _force_close _cleanup",
-            "4bdd6b5d4d2aa22e",
+            "_finish_recv_packet send_packet _send _send_disconnect _send_deferred_packets _send_kexinit send_newkeys "
+            "_process_kexinit _process_newkeys _reset_keepalive_timer internal_error _force_close _cleanup",
+            "343edf18c0b5756d",
         ),
         "channel.SSHChannel": (
             "__init__ write writelines _flush_send_buf _pause_resume_writing _close_send _accept_data _deliver_data "

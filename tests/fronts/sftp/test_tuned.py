@@ -6,6 +6,7 @@ is malformed; and asyncssh's own way when asyncssh is another.
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import hashlib
 import inspect
@@ -14,9 +15,10 @@ import struct
 import textwrap
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from operator import attrgetter
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, TypeGuard
 
 import asyncssh
 import pytest
@@ -349,6 +351,48 @@ def test_asyncssh_is_the_one_that_was_read() -> None:
     """Where this fails after an update: read what has changed, then take the digests that it gives."""
     found = {name: tuned._digest(name, functions) for name, (functions, _) in tuned.PINNED.items()}
     assert found == {name: digest for name, (_, digest) in tuned.PINNED.items()}
+
+
+def test_each_function_that_goes_another_way_says_why_and_what_would_end_it() -> None:
+    """In the table at the head of the module, which names nothing that is not there."""
+    rows = re.findall(r"^\| ([^|]+) \| [^|]{10,} \| [^|]{5,} \|$", tuned.__doc__ or "", re.MULTILINE)
+    named = {name for row in rows for name in row.partition(", in `")[0].split(", ")}
+    written = {
+        name
+        for each in (TunedConnection, TunedChannel)
+        for name, found in vars(each).items()
+        if inspect.isfunction(found)
+    }
+    assert written <= named
+    others = {name for name in named - written if not hasattr(tuned, name)}
+    assert others == {"send_packet"}  # a public one, which is left out for both
+
+
+def test_whatever_it_takes_from_asyncssh_is_compared_at_the_start() -> None:
+    """Each method that it calls or goes another way than, and each attribute, by the functions that make and use it."""
+    written = ast.parse(inspect.getsource(tuned))
+    own = {node.name for node in ast.walk(written) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    own |= {node.target.id for node in ast.walk(written) if isinstance(node, ast.AnnAssign) and _is_name(node.target)}
+    own |= {name for each in (tuned.Intake, tuned._Opened) for name in each.__init__.__code__.co_names}
+    taken = {node.attr for node in ast.walk(written) if isinstance(node, ast.Attribute)}
+    private = {name for name in taken if re.match("_[a-z]", name)} - own
+    theirs = (asyncssh.SSHServerConnection, asyncssh.SSHServerChannel)
+    called = {name for name in private if any(inspect.isfunction(getattr(each, name, None)) for each in theirs)}
+    gone_by = {name for mine in (TunedConnection, TunedChannel) for name in vars(mine) if hasattr(mine.__base__, name)}
+    compared = {name: functions.split() for name, (functions, _) in tuned.PINNED.items()}
+    sources = "".join(
+        inspect.getsource(getattr(attrgetter(name)(asyncssh), function))
+        for name, functions in compared.items()
+        for function in functions
+    )
+    functions = {function for each in compared.values() for function in each}
+    assert len(private) > 40
+    assert {name for name in private if name not in sources} == set()
+    assert called | {name for name in gone_by if not name.startswith("__")} <= functions
+
+
+def _is_name(node: ast.expr) -> TypeGuard[ast.Name]:
+    return isinstance(node, ast.Name)
 
 
 @pytest.fixture
