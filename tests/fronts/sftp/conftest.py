@@ -89,18 +89,10 @@ class Door:
         return found[0]
 
 
-# What these claim holds with SSH's packets served in our own way and in asyncssh's: they run with both.
-TWICE = {"test_session", "test_uploads", "test_tuned", "test_unread", "test_refusals", "test_pages"}
-
-
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run what stands in TWICE twice."""
+    """Whatever walks up to a door here holds with SSH's packets served in our own way and in asyncssh's."""
     marks = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
-    if (
-        "is_tuned" in metafunc.fixturenames
-        and "is_tuned" not in marks
-        and metafunc.module.__name__.rpartition(".")[2] in TWICE
-    ):
+    if "is_tuned" in metafunc.fixturenames and "is_tuned" not in marks:
         metafunc.parametrize("is_tuned", [True, False], ids=["tuned", "stock"], indirect=True)
 
 

@@ -24,13 +24,14 @@ WITHOUT_IT = set(MODERN["kex_algs"]) - {"mlkem768x25519-sha256"}
 
 
 @pytest.fixture
-def opened(tmp_path: Path) -> Iterator[Callable[..., Door]]:
+def opened(tmp_path: Path, is_tuned: bool) -> Iterator[Callable[..., Door]]:
     """Doors of houses with settings of their own."""
     houses: list[House] = []
 
     def build(**settings: str) -> Door:
         name = tmp_path / f"house-{len(houses)}"
-        environ = {f"FXSFTP_{key.upper()}": value for key, value in settings.items()}
+        said = {"sftp__tuned": str(is_tuned), **settings}
+        environ = {f"FXSFTP_{key.upper()}": value for key, value in said.items()}
         houses.append(House(name, environ=environ))
         if "keys__host_keys" in settings:
             command = ["ssh-keygen", "-q", "-t", "rsa", "-b", "3072", "-N", "", "-f", str(name / "ssh_host_rsa_key")]

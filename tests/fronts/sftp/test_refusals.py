@@ -159,9 +159,10 @@ def test_the_next_handle_is_refused_and_those_that_are_open_work_on(door: Door) 
     asyncio.run(walk())
 
 
-def test_a_client_that_is_there_no_more_is_noticed(tmp_path: Path) -> None:
+def test_a_client_that_is_there_no_more_is_noticed(tmp_path: Path, is_tuned: bool) -> None:
     """Its line stays open, as when a laptop is shut: what is not answered for long ends the session."""
-    with House(tmp_path / "house", environ={"FXSFTP_SFTP__KEEPALIVE": "0.3 s"}) as house:
+    environ = {"FXSFTP_SFTP__KEEPALIVE": "0.3 s", "FXSFTP_SFTP__TUNED": str(is_tuned)}
+    with House(tmp_path / "house", environ=environ) as house:
         door = Door(house)
         line = ["sftp", "-F", "none", "-i", str(door.keys[KARI]), "-P", str(door.port), "-o", f"User={KARI}", "-o"]
         line += ["StrictHostKeyChecking=no", "-o", f"UserKnownHostsFile={tmp_path}/known", "127.0.0.1"]

@@ -29,16 +29,16 @@ KEXINIT, NEWKEYS = 20, 21  # SSH_MSG_…
 
 
 @pytest.fixture
-def opened(tmp_path: Path) -> Iterator[Callable[..., Door]]:
+def opened(tmp_path: Path, is_tuned: bool) -> Iterator[Callable[..., Door]]:
     """A door with settings of its own."""
     with contextlib.ExitStack() as stack:
-        yield lambda **settings: Door(
-            stack.enter_context(
-                House(
-                    tmp_path / "house", environ={f"FXSFTP_SFTP__{key.upper()}": said for key, said in settings.items()}
-                )
-            )
-        )
+
+        def build(**settings: str) -> Door:
+            said = {"tuned": str(is_tuned), **settings}
+            environ = {f"FXSFTP_SFTP__{key.upper()}": value for key, value in said.items()}
+            return Door(stack.enter_context(House(tmp_path / "house", environ=environ)))
+
+        yield build
 
 
 def knock(door: Door, address: str = "127.0.0.1") -> socket.socket:
