@@ -36,6 +36,7 @@ REPORT = f"/outbox/{ANN}/Ref 1/report.csv"
 DATA = Random(6).randbytes(700_001)
 GCM, CHACHA = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com"), ("chacha20-poly1305@openssh.com",)
 CIPHERS = (*GCM, *CHACHA, "aes256-ctr")
+COMPRESSION = ("zlib", "zlib@openssh.com")
 
 
 def guest(door: Door) -> Any:
@@ -120,6 +121,32 @@ def test_openssh_changes_keys_too_and_is_served_without_compression(door: Door, 
 
     assert done.returncode == 0, done.stderr
     assert back.read_bytes() == DATA
+    assert sent(door) == DIGEST
+
+
+@pytest.fixture
+def offers_compression(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the listener would be if it were to offer it one day."""
+    listen = asyncssh.listen
+    monkeypatch.setattr(asyncssh, "listen", lambda **how: listen(**how | {"compression_algs": COMPRESSION}))
+
+
+@pytest.mark.usefixtures("offers_compression")
+@pytest.mark.parametrize("compression", COMPRESSION)
+@pytest.mark.parametrize("cipher", CIPHERS)
+def test_what_is_compressed_is_what_is_got_too(door: Door, waiting: str, cipher: str, compression: str) -> None:
+    """None of it is served in our own way, from the exchange of keys or from the log-in on, and through others."""
+    options = {"encryption_algs": [cipher], "compression_algs": [compression], "rekey_bytes": 200_000}
+
+    async def walk() -> None:
+        async with door.raw(KARI, **options) as raw:
+            server = guest(door)
+            assert server.get_extra_info("recv_compression") == server.get_extra_info("send_compression") == compression
+            assert server._compressor
+            assert server._decompressor
+            assert await put_and_get(raw, waiting) == DATA
+
+    asyncio.run(walk())
     assert sent(door) == DIGEST
 
 
