@@ -126,10 +126,10 @@ class Desk:
 
     async def close(self) -> None:
         """Return when everything asked has been answered.  Nothing may be asked after."""
-        while self._soon:
-            self._ask_now(next(iter(self._soon)))
-        while self._errands:
-            await asyncio.wait(self._errands)
+        while self._soon or self._errands:
+            while self._soon:
+                self._ask_now(next(iter(self._soon)))
+            await asyncio.wait(self._errands)  # one of which may say that something is to be asked soon
         await self._pool.close()
         await self._apart.close()
 

@@ -88,3 +88,24 @@ def test_closing_waits_for_errands_and_a_failed_one_is_logged(caplog: pytest.Log
     asyncio.run(walk())
     assert done == ["first", "second"]
     assert "the first went wrong" in caplog.text
+
+
+def test_what_an_errand_wants_asked_soon_is_asked_before_it_closes() -> None:
+    """As when the last guest leaves while the doors close."""
+    done: list[str] = []
+
+    async def walk() -> None:
+        desk = Desk(NOBODY, lambda: 0.0)
+
+        def soon() -> None:
+            done.append("soon")
+
+        async def errand() -> None:
+            await desk.ask(done.append, "errand")
+            desk.soon(soon)
+
+        desk.see_to(errand())
+        await desk.close()
+
+    asyncio.run(walk())
+    assert done == ["errand", "soon"]
