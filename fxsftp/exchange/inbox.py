@@ -140,17 +140,17 @@ class Inbox:
         delivery, shipment = self._offers.delivery(user, place, now)
         sender = self._registry.people.by_id(shipment.sender_id)
         assert sender is not None
-        offers = self._offers.listed(delivery, self._registry.drops.of_shipment(shipment.id), now)
+        is_locked = not self._offers.is_in_plain(delivery, now)
         return Letter(
             shipment,
             folder_name(shipment),
             sender.email,
             sender.name,
             delivery.via,
-            [(offer.name, offer.file.size) for offer in offers],
+            self._offers.names(delivery, shipment, now),
             delivery.lock,
             self._offers.is_open(delivery, now),
-            any(offer.kind == "direct" for offer in offers),
+            is_locked and self._registry.deliveries.has_kind(delivery.id, "direct"),
             hint(user.phone),
         )
 

@@ -95,6 +95,13 @@ class Offers:
             if file_id in sizes and not is_folders
         ]
 
+    def names(self, delivery: Delivery, shipment: Shipment, now: float) -> Sequence[tuple[str, int]]:
+        """How each of its files is listed, and its size in plain."""
+        start, end = len(shipment.path_of("")), "" if self.is_in_plain(delivery, now) else ".age"
+        replaced = shipment.path_of(SUMS) if shipment.folder else ""
+        sizes = self._registry.contents.sizes(shipment.id)
+        return [(path[start:] + end, size) for path, size in sizes if path != replaced]
+
     def _header_sizes(self, delivery: Delivery, file_ids: Sequence[int]) -> Mapping[int, Mapping[str, int]]:
         return self._registry.deliveries.header_sizes(delivery.id, file_ids if len(file_ids) <= TOGETHER else [])
 
@@ -117,10 +124,8 @@ class Offers:
             return None
         size = -1
         if name == SUMS:
-            contents, start = self._registry.contents, len(shipment.path_of(""))
-            names = [path[start:] for path in contents.names(shipment.id) if path != shipment.path_of(SUMS)]
-            added = 67 if self.is_in_plain(delivery, now) else 71  # 64 digits, two blanks, a newline; `.age`
-            size = sum(len(each.encode()) + added for each in names)
+            digits = 64 + 3  # two blanks and a newline
+            size = sum(len(each.encode()) + digits for each, _ in self.names(delivery, shipment, now))
         elif name == KEY:
             # Where each file has a header that the code itself opens, nobody needs this one.
             is_needed = delivery.lock is LockKind.CODE and not self.is_open(delivery, now)

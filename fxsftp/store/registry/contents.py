@@ -23,13 +23,12 @@ class Contents:
     def __init__(self, engine: Engine) -> None:
         self._db = engine
 
-    def names(self, shipment_id: str, within: str = "") -> list[str]:
-        """The paths of its files that begin with `within`."""
-        rows = self._db.tuples(
-            "SELECT path FROM files WHERE shipment_id = ? AND path >= ? AND path < ? ORDER BY path",
-            (shipment_id, within, within + LAST),
+    def sizes(self, shipment_id: str) -> list[tuple[str, int]]:
+        """The paths of its files, by path, and how large each is in plain."""
+        found: list[tuple[str, int]] = self._db.tuples(
+            "SELECT path, size FROM files WHERE shipment_id = ? ORDER BY path", (shipment_id,)
         )
-        return [path for (path,) in rows]
+        return found
 
     def sent_in(self, shipment_id: str, folder: str, delivery_id: int, after: str, most: int) -> list[File]:
         """The files of a shipment whose path is `folder`, with its slash, and a name, on from the name `after`.
