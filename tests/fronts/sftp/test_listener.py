@@ -14,6 +14,7 @@ import pytest
 from fxsftp.domain.model import Kind
 from fxsftp.fronts.sftp import guest
 from fxsftp.fronts.sftp.guest import Guest
+from tests.exchange.hands import registry_of
 from tests.fronts.sftp import raw as sftp
 from tests.fronts.sftp.conftest import ANN, BOB, KARI, Door
 from tests.fronts.sftp.raw import string
@@ -137,6 +138,22 @@ def test_twelve_connections_are_served_and_the_next_is_told_why_not(door: Door) 
             pass
 
     asyncio.run(walk())
+
+
+def test_nobody_counts_who_has_left_also_where_the_doors_have_closed(door: Door) -> None:
+    """They are seen off a moment later, together; those who go with the doors before these are shut."""
+    rows = registry_of(door.exchange).guests
+
+    async def walk() -> None:
+        async with door.connect(ANN):
+            await asyncio.to_thread(door.until, lambda: sum(rows.all().values()) == 1)
+        await asyncio.to_thread(door.until, lambda: not rows.all())
+        async with door.connect(ANN), door.connect(KARI):
+            await asyncio.to_thread(door.until, lambda: sum(rows.all().values()) == 2)
+            await asyncio.to_thread(door.house.close_door)
+
+    asyncio.run(walk())
+    assert not rows.all()
 
 
 def test_a_full_house_says_so(door: Door) -> None:
