@@ -73,11 +73,9 @@ class Outbox:
         """What a folder holds, by name, on from the name `after`.  Raises NoSuchPlace or NotAFolder."""
         if not after and not self.stat(user, place, now).is_folder:
             raise NotAFolder(place.name)
-        who, path, writers = place.who, place.path, self._drops.writers
-        files = [
-            self._in_hand(file_id) if writer or file_id in writers else Entry(name, False, size, mtime, mode, True)
-            for name, size, mtime, mode, file_id, writer in self._rows.in_folder(user.id, who, path, after, most)
-        ]
+        who, path = place.who, place.path
+        found = self._rows.in_folder(user.id, who, path, after, most)
+        files = [entry if entry.may_write else self._in_hand(user, who, path, entry.name) for entry in found]
         folders = [
             Entry(name, True, 0, mtime, mode, True)
             for name, mtime, mode in self._folders.within(user.id, who, path, after, most)
@@ -85,12 +83,13 @@ class Outbox:
         entries = {entry.name: entry for entry in [*files, *folders] if entry}
         if not who and not path:
             for email in sorted(email for email in self._listed(user) if email > after)[:most]:
-                found = self._folders.find(user.id, email, "")
-                entries[email] = _folder_entry(email, found.mtime if found else user.made, FOLDER_MODE)
+                folder = self._folders.find(user.id, email, "")
+                entries[email] = _folder_entry(email, folder.mtime if folder else user.made, FOLDER_MODE)
         return [entries[name] for name in sorted(entries)[:most]]
 
-    def _in_hand(self, file_id: int) -> Entry | None:
-        file = self._rows.file(file_id)
+    def _in_hand(self, user: User, who: str, folder: str, name: str) -> Entry | None:
+        """A file that somebody has open, or had until now."""
+        file = self._rows.shown(user.id, who, f"{folder}/{name}" if folder else name)
         file = self._as_left(file) if file else None
         return self._entry(file) if file else None
 

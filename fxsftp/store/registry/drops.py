@@ -8,10 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 from fxsftp.domain.lifecycle import FileState, ShipmentState
-from fxsftp.domain.model import File, Shipment
+from fxsftp.domain.model import Entry, File, Shipment
 from fxsftp.store.registry.engine import Engine
 from fxsftp.store.registry.values import FILE, file_of, shipment_of
 
@@ -42,16 +43,15 @@ _ADD_SMALL = (
 )
 
 
-# What a listing shows of a file in an outbox: name, size, time, mode; then its id, and who has it open.
-Shown = tuple[str, int, float, int, int, str | None]
-# And of a shipment in an inbox: its id, subject, and when it was sent.
+# What a listing shows of a shipment in an inbox: its id, subject, and when it was sent.
 Waiting = tuple[str, str, float]
 
-_SHOWN = (
-    "SELECT SUBSTR(path, :start), size, mtime, mode, id, writer FROM files"
+_SHOWN = (  # the fields of an Entry
+    "SELECT SUBSTR(path, :start), 0, size, mtime, mode, writer IS NULL FROM files"
     " WHERE owner_id = :owner AND who = :who AND path > :after AND path < :last AND shown = 1"
     " AND SUBSTR(path, :start) NOT LIKE '%/%'"
 )
+_ENTRY = partial(tuple.__new__, Entry)  # takes a fifth of the time of a call of Entry, for each of thousands
 _NEWEST = (
     " AND NOT EXISTS (SELECT 1 FROM files AS newer WHERE newer.owner_id = files.owner_id AND newer.who = files.who"
     "  AND newer.path = files.path AND newer.shown = 1 AND newer.id > files.id)"
@@ -338,14 +338,17 @@ class Drops:
         )
         return [file_of(row) for row in rows]
 
-    def in_folder(self, owner_id: int, who: str, folder: str, after: str = "", most: int = ALL) -> list[Shown]:
-        """What stands right in a folder of the outbox, by name, on from the name `after`; of each the newest row."""
+    def in_folder(self, owner_id: int, who: str, folder: str, after: str = "", most: int = ALL) -> list[Entry]:
+        """The files right in a folder of the outbox, by name, on from the name `after`; of each the newest row.
+
+        Which may not be written are those that somebody has open, and of which their row does not say all.
+        """
         prefix, last = (f"{folder}/", f"{folder}0") if folder else ("", LAST)  # '0' comes right after '/'
         place = {"owner": owner_id, "who": who, "after": prefix + after, "last": last, "start": len(prefix) + 1}
-        found: list[Shown] = self._db.tuples(f"{_SHOWN} ORDER BY path LIMIT :most", place | {"most": most + 1})
+        found = self._db.tuples(f"{_SHOWN} ORDER BY path LIMIT :most", place | {"most": most + 1})
         if len({row[0] for row in found}) < len(found):  # something is put again just now; to ask so takes longer
             found = self._db.tuples(f"{_SHOWN} {_NEWEST} ORDER BY path LIMIT :most", place | {"most": most})
-        return found[:most]
+        return [*map(_ENTRY, found[:most])]
 
     def below(self, owner_id: int, who: str, folder: str) -> list[File]:
         """Every shown row below a folder of the outbox, in any depth; later rows stand later."""
