@@ -23,7 +23,7 @@ from fxsftp.seal.primitives import unbox
 from fxsftp.store.registry.contents import Listed
 
 REMEMBERED = 1024  # deliveries whose rows are kept
-TOGETHER = 500  # files of which one question asks by their ids
+TOGETHER = 1000  # files of which one question asks by their ids
 
 _REMOVED = DeliveryState.REMOVED
 

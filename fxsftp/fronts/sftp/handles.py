@@ -18,7 +18,7 @@ from fxsftp.exchange.reading import Reading
 from fxsftp.fronts.desk import Desk
 
 LOOK = 2.0  # seconds between two looks whether somebody who reads may read on
-PAGES = 256 << 10  # bytes; what a folder's page that is read, and the next, are counted for; mostly it is half of it
+PAGES = 256 << 10  # bytes; what a folder's page that is read, and the next, are counted for; mostly it is no more
 
 
 class Handle:

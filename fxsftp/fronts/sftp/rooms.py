@@ -37,7 +37,7 @@ from fxsftp.fronts.sftp.wire import Open
 from fxsftp.templates import Templates
 
 ROOM, READ_ONLY_ROOM, READ_ONLY = 0o755, 0o555, 0o444
-PAGE = 500  # entries of a folder held at a time: a moment at the desk, and few hundred KiB
+PAGE = 750  # entries of a folder fetched at a time: 4 ms at the desk, 128 KiB as they are told, and 0.6 ms for all else
 OVER = object()  # said when there are no more pieces
 WRITES = Open.WRITE | Open.APPEND | Open.CREATE | Open.TRUNCATE
 
