@@ -166,8 +166,16 @@ class Unsealer(ChunkReader):
         """Unseal the final chunk, so that `size` is true from here on, or raise Forged."""
         size = plain_size(payload_length)
         final = chunks(size) - 1
-        payload = Chunks(read_at, file_key)
-        super().__init__(size, payload.last(final, size - final * CHUNK), payload.run)
+        if final:
+            payload = Chunks(read_at, file_key)
+            super().__init__(size, payload.last(final, size - final * CHUNK), payload.run)
+        else:  # most files are small: one read for all of it, of which nothing is kept but what it holds
+            payload = Chunks(bytes_at(read_at(0, payload_length)), file_key)
+            super().__init__(size, payload.last(0, size), _nothing_before)
+
+
+def _nothing_before(_first: int, _count: int) -> list[bytes]:
+    raise ValueError("the only chunk is the last")
 
 
 def age_read(header: bytes, body_read_at: ReadAt, body_size: int) -> ReadAt:
