@@ -32,7 +32,7 @@ class Collecting:
         self._offers = offers
         self._sums = sums
         self._reads = reads
-        self._prefetch = Prefetch(holdings.registry, bodies, offers)
+        self._prefetch = Prefetch(holdings.registry, bodies, offers, holdings.meanwhile)
 
     def open(self, user: User, place: Place, now: float) -> Reading:
         """A file for reading.  Raises NotOpen for the plain form of what is locked."""

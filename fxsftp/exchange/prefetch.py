@@ -1,17 +1,18 @@
 """Prefetch: small files of a shipment that were opened before they were asked for.
 
 Who fetches a folder asks for one file after the other.  To look each up, and to open it, costs more than to send it; so
-with one that follows another the next few are opened as well, and wait here.  They are handed out while the delivery
-and its shipment are as they were then, which their stamp says: what is taken back, hidden, expired or closed again is
-not.  Nothing here decides who may read what.
+with one that follows another the next few are opened as well, and wait here; while half of them are still to be taken,
+another thread opens more.  They are handed out while the delivery and its shipment are as they were then, which their
+stamp says: what is taken back, hidden, expired or closed again is not.  Nothing here decides who may read what.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from math import inf
 
 from fxsftp import seal
@@ -35,9 +36,16 @@ Key = tuple[int, str]  # of a user and a shipment
 
 
 class Prefetch:
-    """What one process has opened ahead.  May be used in any thread."""
+    """What one process has opened ahead.  May be used in any thread; `meanwhile` does in another what can be left."""
 
-    def __init__(self, registry: Registry, bodies: Bodies, offers: Offers) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        bodies: Bodies,
+        offers: Offers,
+        meanwhile: Callable[[Callable[[], None]], object],
+    ) -> None:
+        self._meanwhile = meanwhile
         self._registry = registry
         self._bodies = bodies
         self._offers = offers
@@ -45,32 +53,44 @@ class Prefetch:
 
     def open_after(self, delivery: Delivery, shipment: Shipment, name: str, offer: Offer, now: float) -> None:
         """Open what stands in its folder after a file asked for as `name`: it may be asked for next, in that form."""
-        key = delivery.user_id, shipment.id
-        stamp = self._offers.stamp(delivery)
-        if stamp is None or (offer.form == PLAIN) is not self._offers.is_in_plain(delivery, now):
-            return
-        most = self._batches.wanted(key, name)
-        if not most:
-            return
-        folder, slash, last = offer.file.path.rpartition("/")
+        batch = _Batch(self._offers.stamp(delivery), delivery, shipment, offer.form == PLAIN, offer.file.path, now)
+        if self._is_true(batch, now) and (most := self._batches.wanted(batch.key, name)):
+            self._open(batch, most, now)
+            self._batches.keep(batch)
+
+    def _open_on(self, batch: _Batch, now: float) -> None:
+        """Open more, while those before are being taken."""
+        if self._is_true(batch, now) and self._batches.renew(batch, now):
+            self._open(batch, max(min(2 * batch.count, MOST), LEAST), now)
+        batch.is_growing = False
+
+    def _is_true(self, batch: _Batch, now: float) -> bool:
+        """Whether its stamp is that of the delivery as it was found last, and its files are offered in its form."""
+        stamp = self._offers.stamp(batch.delivery)
+        return stamp == batch.stamp is not None and batch.is_plain is self._offers.is_in_plain(batch.delivery, now)
+
+    def _open(self, batch: _Batch, most: int, now: float) -> None:
+        """Open up to so many files of its folder, on from the last."""
+        delivery, shipment = batch.delivery, batch.shipment
+        folder, slash, last = batch.last.rpartition("/")
         files = self._registry.contents.sent_in(shipment.id, folder + slash, delivery.id, last, most)
         small = [file for file in files if file.body <= SMALL and not is_replaced(file)]
         headers = self._registry.deliveries.headers(delivery.id, [file.id for file in small]) if small else {}
-        opener = self._offers.opener(delivery, now) if offer.form == PLAIN else None
-        found: dict[str, tuple[Offer, ReadAt]] = {}
-        held = 0
+        opener = self._offers.opener(delivery, now) if batch.is_plain else None
+        batch.until = min(batch.until, opener.until if opener else inf, shipment.expires or inf)
+        batch.count = 0
+        held = sum(offer.file.body for offer, _ in list(batch.files.values()))
         for file in small:
             held += file.body
             if held > HELD or file.id not in headers:  # or it is being erased
                 break
             try:
-                next_offer, read_at = self._opened_with(headers[file.id], file, opener)
+                offer, read_at = self._opened_with(headers[file.id], file, opener)
             except FxError:  # told to who asks for it
                 break
-            if next_offer.name not in RENDERED:
-                found[next_offer.name] = next_offer, read_at
-        until = min(opener.until if opener else inf, shipment.expires or inf)
-        self._batches.keep(key, _Batch(stamp, delivery, shipment, now, until, found))
+            if offer.name not in RENDERED:
+                batch.files[offer.name] = offer, read_at
+            batch.last, batch.count = file.path, batch.count + 1
 
     def _opened_with(self, headers: Mapping[str, bytes], file: File, opener: Opener | None) -> tuple[Offer, ReadAt]:
         """A file in plain or, if nothing opens it here, in age."""
@@ -85,7 +105,12 @@ class Prefetch:
         """One of them, for one reader; None where it is not there, or not to be had any more."""
         batch = self._batch(user, place, now)
         found = batch.files.pop(place.path, None) if batch else None
-        return (batch.delivery, batch.shipment, *found) if batch and found else None
+        if batch is None or found is None:
+            return None
+        if 2 * len(batch.files) < batch.count and not batch.is_growing:
+            batch.is_growing = True
+            self._meanwhile(partial(self._open_on, batch, now))
+        return batch.delivery, batch.shipment, *found
 
     def entry(self, user: User, place: Place, now: float) -> Entry | None:
         """The same, as a folder lists it; it stays."""
@@ -110,16 +135,24 @@ class Prefetch:
         return None
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class _Batch:
     """Files that follow one another in a folder, each by the name it was asked for under."""
 
-    stamp: object
+    stamp: object | None
     delivery: Delivery
     shipment: Shipment
+    is_plain: bool
+    last: str  # the path of the last that was opened
     made: float
-    until: float  # it is handed out: the shipment expires then, or what a code has opened closes
-    files: dict[str, tuple[Offer, ReadAt]]
+    until: float = inf  # it is handed out: the shipment expires then, or what a code has opened closes
+    files: dict[str, tuple[Offer, ReadAt]] = field(default_factory=dict)
+    count: int = 0  # how many were opened last
+    is_growing: bool = False
+
+    @property
+    def key(self) -> Key:
+        return self.delivery.user_id, self.shipment.id
 
 
 class _Batches:
@@ -146,13 +179,22 @@ class _Batches:
                 self._asked.popitem(last=False)
             return count
 
-    def keep(self, key: Key, batch: _Batch) -> None:
+    def keep(self, batch: _Batch) -> None:
         """Hand these out from now on, instead of what is left of those before."""
         with self._lock:
-            self._batches[key] = batch
-            self._batches.move_to_end(key)
+            self._batches[batch.key] = batch
+            self._batches.move_to_end(batch.key)
             while len(self._batches) > BATCHES or next(iter(self._batches.values())).made < batch.made - STALE:
                 self._batches.popitem(last=False)
+
+    def renew(self, batch: _Batch, now: float) -> bool:
+        """It is about to grow; answers whether it is still handed out."""
+        with self._lock:
+            is_kept = self._batches.get(batch.key) is batch
+            if is_kept:
+                batch.made = now
+                self._batches.move_to_end(batch.key)
+        return is_kept
 
     def find(self, key: Key) -> _Batch | None:
         """The batch of a user and a shipment."""

@@ -90,6 +90,31 @@ def test_locked_files_are_ready_ahead_as_they_are_offered(house: House, ann: Han
     assert count >= COUNT * 3 // 4
 
 
+def grown(hand: Hand, shipment: str) -> list[str]:
+    """Take of eight until less than half are left; answers the paths of these, and of those opened meanwhile."""
+    begin(hand, shipment)
+    for name in NAMES[2:7]:
+        reading = at_once(hand, f"/inbox/{shipment}/{name}")
+        assert reading
+        hand.done(reading)
+    hand.exchange.collecting._holdings.meanwhile(lambda: None).result(60)
+    return [f"/inbox/{shipment}/{name}" for name in NAMES[7:26]]
+
+
+def test_while_they_are_taken_more_are_opened(house: House, kari: Hand, for_kari: str) -> None:
+    """So that whoever takes them need not wait."""
+    readings = [at_once(kari, path) for path in grown(kari, for_kari)]
+    assert [reading and reading.read(0, 1 << 20) for reading in readings] == [content(name) for name in NAMES[7:26]]
+
+
+def test_none_of_them_is_handed_out_once_they_may_not_be_read(
+    house: House, ann: Hand, kari: Hand, for_kari: str
+) -> None:
+    paths = grown(kari, for_kari)
+    recalled(house, ann, kari, for_kari)
+    assert [at_once(kari, path) for path in paths] == [None] * len(paths)
+
+
 def test_who_wants_one_file_has_no_other_opened(house: House, kari: Hand, for_kari: str) -> None:
     kari.get(f"/inbox/{for_kari}/{NAMES[0]}")
     assert at_once(kari, f"/inbox/{for_kari}/{NAMES[1]}") is None
