@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import permutations
 
 import pytest
 
@@ -29,6 +30,21 @@ DATA = os.urandom(5 * CHUNK + 1000)
 def received(house: House, kari: Hand, name: str = "a.bin") -> bytes:
     """What kari gets of the one shipment that leaves now."""
     return kari.get(f"/inbox/{dispatched(house)}/{name}")
+
+
+def test_no_file_gets_the_number_of_one_that_was_taken_away(house: House, ann: Hand, kari: Hand) -> None:
+    """Whatever is still to be done for the one, in another thread or process, would be done to the other."""
+    given: list[int] = []
+    for order in permutations(range(3)):
+        for name, size in (("0", 100), ("1", CHUNK + 1), ("2", 200)):
+            path = f"/outbox/{KARI}/Ref/{name}"
+            ann.put(path, DATA[:size])
+            row = registry_of(house.exchange).drops.shown(ann.user.id, KARI, f"Ref/{name}")
+            assert row
+            given.append(row.id)
+        for place in order:
+            ann.rm(f"/outbox/{KARI}/Ref/{place}")
+    assert given == sorted(set(given))
 
 
 # ---- without a CLOSE nobody ever sees it

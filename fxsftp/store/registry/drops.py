@@ -34,10 +34,13 @@ _JOINED_AT = (
 )
 
 
+# An id that no file has had: what is done later for one that was taken away must not meet another.
+_NEXT = "1 + MAX((SELECT COALESCE(MAX(id), 0) FROM files), (SELECT files FROM spent))"
+
 _ADD_SMALL = (
-    "INSERT INTO files (shipment_id, owner_id, who, path, state, announced, size, sha256, mtime, mode,"  # noqa: S608
+    "INSERT INTO files (id, shipment_id, owner_id, who, path, state, announced, size, sha256, mtime, mode,"  # noqa: S608
     " connected, made, progress, waits, key, small, body)"
-    " SELECT id, :sender, :who, :path, :state, :announced, :size, :sha256, :mtime, :mode,"
+    f" SELECT {_NEXT}, id, :sender, :who, :path, :state, :announced, :size, :sha256, :mtime, :mode,"
     " :connected, :now, :now, :waits, :key, :small, :body"
     f" FROM shipments WHERE id = :drop AND revision = :revision AND {_IS_FREE}"
 )
@@ -279,9 +282,9 @@ class Drops:
         """A new file's row."""
         return int(
             self._db.value(
-                "INSERT INTO files (shipment_id, owner_id, who, path, state, mtime, mode, made, progress, writer,"
+                "INSERT INTO files (id, shipment_id, owner_id, who, path, state, mtime, mode, made, progress, writer,"  # noqa: S608
                 " connected, key, announced, waits, beat)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+                f" VALUES ({_NEXT}, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
                 (
                     shipment_id,
                     owner_id,

@@ -527,4 +527,17 @@ MIGRATIONS: Sequence[tuple[str, str]] = (
         END;
         """,
     ),
+    (
+        # SQLite gives the id of the newest row anew once that is deleted.  What is still to be done for a file that was
+        # taken away, in whichever process, must not meet another by its number.
+        "0017_spent",
+        """
+        CREATE TABLE spent (files INTEGER NOT NULL);
+        INSERT INTO spent VALUES (0);
+        CREATE TRIGGER spent_file AFTER DELETE ON files
+            WHEN OLD.id > (SELECT COALESCE(MAX(id), 0) FROM files) BEGIN
+            UPDATE spent SET files = MAX(files, OLD.id);
+        END;
+        """,
+    ),
 )
