@@ -76,16 +76,24 @@ class Outbox:
         who, path = place.who, place.path
         found = self._rows.in_folder(user.id, who, path, after, most)
         files = [entry if entry.may_write else self._in_hand(user, who, path, entry.name) for entry in found]
-        folders = [
+        entries = [entry for entry in files if entry]
+        folders = self._folders_in(user, place, after, most)
+        if not folders:
+            return entries
+        named = {entry.name: entry for entry in [*entries, *folders]}
+        return [named[name] for name in sorted(named)[:most]]
+
+    def _folders_in(self, user: User, place: Place, after: str, most: int) -> Sequence[Entry]:
+        """Those in a folder, and in the outbox itself those of recipients."""
+        found = [
             Entry(name, True, 0, mtime, mode, True)
-            for name, mtime, mode in self._folders.within(user.id, who, path, after, most)
+            for name, mtime, mode in self._folders.within(user.id, place.who, place.path, after, most)
         ]
-        entries = {entry.name: entry for entry in [*files, *folders] if entry}
-        if not who and not path:
+        if not place.who and not place.path:
             for email in sorted(email for email in self._listed(user) if email > after)[:most]:
                 folder = self._folders.find(user.id, email, "")
-                entries[email] = _folder_entry(email, folder.mtime if folder else user.made, FOLDER_MODE)
-        return [entries[name] for name in sorted(entries)[:most]]
+                found.append(_folder_entry(email, folder.mtime if folder else user.made, FOLDER_MODE))
+        return found
 
     def _in_hand(self, user: User, who: str, folder: str, name: str) -> Entry | None:
         """A file that somebody has open, or had until now."""
