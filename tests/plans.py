@@ -20,8 +20,20 @@ from fxsftp.store.registry.engine import Engine
 
 LARGE = {
     "shipments", "files", "deliveries", "notices", "history", "locks", "reads", "folders", "users", "receipts",
-    "recoveries", "hidden", "keys",
+    "recoveries", "hidden", "keys", "members", "berths", "links", "tries", "recovery_codes", "confirmations",
 }  # fmt: skip
+SMALL = {  # whatever happened in all the years, and why they are
+    "segments": "pieces of what is being written, or waits to be merged before it leaves",
+    "lots": "what is being made ready to leave",
+    "openings": "what was opened within a quarter of an hour",
+    "locked": "who tried too often within a quarter of an hour",
+    "visits": "who is in the portal, for half a day at most",
+    "guests": "who is connected",
+    "totp": "one for each user with a second factor, looked through by the sweep alone",
+    "spent": "one row: the highest numbers that were ever given",
+    "standing": "a word each, for all",
+    "_sqlite_migrations": "one for each version",
+}
 ALLOWED = {
     "SELECT * FROM users WHERE standing <> 'removed' ORDER BY email",  # asked for all of them, by an admin
     "SELECT * FROM notices ORDER BY made DESC, id DESC LIMIT ?",  # along an index, and no further than asked

@@ -29,6 +29,14 @@ def test_a_scan_of_a_large_table_is_seen_also_by_an_index_and_by_another_name(tm
     registry.close()
 
 
+def test_every_table_is_looked_after_unless_it_says_why_it_stays_small(tmp_path: Path) -> None:
+    registry = Registry(tmp_path / "registry.db")
+    tables = {row["name"] for row in registry._engine.rows("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    assert tables == plans.LARGE | plans.SMALL.keys()
+    assert not plans.LARGE & plans.SMALL.keys()
+    registry.close()
+
+
 def test_no_statement_of_a_shipments_life_walks_over_all_there_is(house: House) -> None:
     kari, ann = Hand(house, house.kari(), "kari-1"), Hand(house, house.ann(), "ann-1")
     kari.put(f"/outbox/{ANN}/Ref/sub/a.csv", b"x" * 100_000)
