@@ -36,6 +36,8 @@ class Room(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
+        self.begun: list[object] = []
+        self.dead: list[object] = []  # whose process was killed: nobody has them any more
         self.house = House(Path(self.folder.name) / "house")
         self.kari, self.ann = Hand(self.house, self.house.kari()), Hand(self.house, self.house.ann())
 
@@ -56,6 +58,7 @@ class Room(RuleBasedStateMachine):
         def act() -> None:
             draft = self.ann._open(path, truncate, True, False, False, Wishes())
             found.append(draft)
+            self.begun.append(draft)
             write(draft, b"x" * size)
 
         self.tried(act)
@@ -63,11 +66,13 @@ class Room(RuleBasedStateMachine):
 
     @rule(draft=consumes(writings))
     def close(self, draft: Draft) -> None:
-        self.tried(lambda: self.ann.close(draft))
+        if draft not in self.dead:
+            self.tried(lambda: self.ann.close(draft))
 
     @rule(draft=consumes(writings))
     def lose(self, draft: Draft) -> None:
-        self.ann.lose(draft)
+        if draft not in self.dead:
+            self.ann.lose(draft)
 
     @rule(path=path, size=SIZES)
     def set_size(self, path: str, size: int) -> None:
@@ -128,6 +133,7 @@ class Room(RuleBasedStateMachine):
 
     @rule()
     def kill(self) -> None:
+        self.dead += self.begun
         exchange = killed(self.house)
         self.kari.exchange = self.ann.exchange = exchange
 
