@@ -11,7 +11,7 @@ import pytest
 
 from fxsftp.domain.lifecycle import FileState
 from fxsftp.domain.model import File, Wishes
-from fxsftp.errors import NotYours
+from fxsftp.errors import NotYours, OverQuota
 from fxsftp.exchange import Exchange
 from tests.exchange.hands import Hand, another_process, registry_of, write
 from tests.house import KARI, House
@@ -246,6 +246,25 @@ def test_of_two_processes_that_resume_at_once_one_writes(house: House, ann: Hand
 
     assert sorted(heard) == ["OK", "no"]
     assert content(house, kari) == DATA
+
+
+@pytest.mark.parametrize("wishes", [Wishes(), Wishes(size=len(DATA))])
+def test_what_another_process_writes_counts_for_the_quota(
+    house: House, ann: Hand, other: Exchange, wishes: Wishes
+) -> None:
+    """A second after it has come, and until it is gone."""
+    registry_of(other).people.change(ann.user.id, quota=500_000)
+    hand, elsewhere = there(ann, other), f"/outbox/{KARI}/Other/data.bin"
+    draft = ann.open(PATH)
+    write(draft, DATA)
+    house.exchange.writing.beat(house.clock())
+
+    with pytest.raises(OverQuota):
+        write(hand.open(elsewhere, wishes=wishes), DATA)
+
+    ann.lose(draft)
+    ann.rm(PATH)
+    hand.put(elsewhere, DATA)
 
 
 def test_what_another_process_still_writes_survives_a_close_of_the_same_name(
