@@ -85,12 +85,12 @@ class Holdings:
         """Return when what was to be done soon is done.  Not for a chore."""
         self._chores.submit(int).result()
 
-    def meanwhile(self, sync: Callable[[], None]) -> Future[None]:
-        """Do what waits for the disk, and nobody waits for.  What it meets there is met again by who needs it."""
+    def meanwhile(self, work: Callable[[], None]) -> Future[None]:
+        """Do what nobody waits for: a sync, or opening ahead.  What it meets is met again by who needs it."""
 
         def run() -> None:
             with suppress(FxError):
-                sync()
+                work()
 
         return self._syncs.submit(run)
 
