@@ -126,7 +126,7 @@ class Soak:
 
     def kill(self, pid: int) -> None:
         """One worker, in the middle of its work; returns when another is in its place, and nothing is open for it."""
-        (name,) = [Path(file).name for file in open_files(pid) if "/run/workers/" in file]
+        name = signature(pid)
         with closing(self.served.exchange()) as exchange:
             rows = exchange._holdings.registry.writers
             count, others = len(workers(self.served)), set(workers(self.served)) - {pid}
@@ -347,8 +347,8 @@ def test_fifty_mixed_clients_for_minutes(tmp_path: Path) -> None:
         until(lambda: len(delivered(served)) >= len(soak.put), 120)
         assert delivered(served) == Counter(soak.put.items())
         with closing(served.exchange()) as exchange:
-            until(lambda: not exchange._holdings.registry.writers.being_written())
-        pids = workers(served)
+            rows, pids = exchange._holdings.registry.writers, workers(served)
+            until(lambda: not any(rows.written_by(signature(pid)) for pid in pids))
         assert len(pids) == count
         for pid in pids:
             until(lambda pid=pid: descriptors(pid)["socket"] <= sockets)
@@ -377,6 +377,12 @@ def delivered(served: Served) -> Counter[tuple[str, str]]:
     return Counter(
         (file.name, file.sha256 or "") for sent in served.shipments() if sent.deliveries for file in sent.files
     )
+
+
+def signature(pid: int) -> str:
+    """The name under what this worker has open."""
+    (name,) = [Path(file).name for file in open_files(pid) if "/run/workers/" in file]
+    return name
 
 
 def sizes(listed: Ran) -> dict[str, int]:

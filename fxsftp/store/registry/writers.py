@@ -16,13 +16,8 @@ class Writers:
     def __init__(self, engine: Engine) -> None:
         self._db = engine
 
-    def being_written(self) -> list[File]:
-        """Every file that a session has open, or had when its process ended."""
-        rows = self._db.rows(f"SELECT {FILE} FROM files WHERE state = 'draft' AND writer IS NOT NULL")  # noqa: S608
-        return [file_of(row) for row in rows]
-
     def written_by(self, worker: str) -> list[File]:
-        """The same of one process."""
+        """Every file that a process has open, or had when it ended."""
         rows = self._db.rows(
             f"SELECT {FILE} FROM files WHERE writer >= ? AND writer < ?",  # noqa: S608
             _signed_by(worker),
