@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -210,7 +210,7 @@ class Guest:
         return ran
 
 
-def _each(option: str, said: dict[str, object]) -> list[str]:
+def _each(option: str, said: Mapping[str, object]) -> list[str]:
     return [word for name, value in said.items() for word in (option, f"{name}={value}")]
 
 
