@@ -165,6 +165,7 @@ def test_openssh_is_asked_for_a_cheaper_cipher_once_it_moves_much_and_has_it(
 ) -> None:  # fmt: skip
     """Until then, and whoever has chosen something else, has what they prefer; so have others."""
     monkeypatch.setattr(tuned, "STEER", 300_000)
+    monkeypatch.setattr(tuned, "ROUND", 0)
     monkeypatch.setattr(tuned, "_has_aes", lambda: True)
 
     async def walk() -> None:
@@ -178,10 +179,29 @@ def test_openssh_is_asked_for_a_cheaper_cipher_once_it_moves_much_and_has_it(
     assert sent(door) == DIGEST
 
 
+@pytest.mark.parametrize("is_tuned", [True], indirect=True)
+def test_openssh_is_asked_for_a_cheaper_cipher_also_where_it_says_little_and_often(
+    door: Door, is_tuned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder of small files costs packets more than bytes."""
+    assert is_tuned
+    monkeypatch.setattr(tuned, "_has_aes", lambda: True)
+
+    async def walk() -> None:
+        async with door.raw(KARI, client_version="OpenSSH_9.9", encryption_algs=[*CHACHA, *GCM]) as raw:
+            for _ in range(tuned.STEER // tuned.ROUND):
+                assert (await raw.ask(sftp.STAT, string("/outbox"))).kind == sftp.ATTRS
+            assert (await raw.ask(sftp.STAT, string("/outbox"))).kind == sftp.ATTRS
+            assert raw.conn.get_extra_info("recv_cipher") == GCM[0]
+
+    asyncio.run(walk())
+
+
 def test_openssh_itself_changes_its_cipher(
     door: Door, waiting: str, is_tuned: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tuned, "STEER", 300_000)
+    monkeypatch.setattr(tuned, "ROUND", 0)
     monkeypatch.setattr(tuned, "_has_aes", lambda: True)
     back = door.house.folder / "back.bin"
 
@@ -289,6 +309,23 @@ def test_who_talks_on_while_nothing_is_served_is_not_listened_to_without_end(doo
             assert server._transport.is_reading()
 
     asyncio.run(walk())
+
+
+@pytest.mark.parametrize("is_tuned", [True, False], ids=["tuned", "stock"])
+def test_who_speaks_is_not_asked_whether_they_are_still_there(tmp_path: Path, is_tuned: bool) -> None:
+    """The timer of a silent client is put off by what is heard, though not by each packet."""
+
+    async def walk(door: Door) -> None:
+        async with door.raw(KARI) as raw:
+            server = guest(door)
+            first = server._keepalive_timer.when()
+            async with asyncio.timeout(sftp.DEADLINE):
+                while server._keepalive_timer.when() < first + 0.5:
+                    assert (await raw.ask(sftp.STAT, string("/outbox"))).kind == sftp.ATTRS
+
+    environ = {"FXSFTP_SFTP__KEEPALIVE": "1 s", "FXSFTP_SFTP__TUNED": str(is_tuned)}
+    with House(tmp_path / "house", environ=environ) as house:
+        asyncio.run(walk(Door(house)))
 
 
 # ---- the same end
