@@ -265,6 +265,24 @@ def test_processes_that_start_together_and_read_and_write_never_collide(tmp_path
     engine.close()
 
 
+def test_who_opens_a_new_registry_waits_while_another_begins_its_log(tmp_path: Path) -> None:
+    """SQLite itself would wait for nobody then: both would have to give way."""
+    path = tmp_path / "registry.db"
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("CREATE TABLE begun (n INTEGER)")
+        other.execute("BEGIN IMMEDIATE")
+        with ThreadPoolExecutor(1) as threads:
+            opened = threads.submit(Engine, path)
+            with pytest.raises(TimeoutError):
+                opened.result(0.2)
+            other.execute("COMMIT")
+            opened.result(30).close()
+    with pytest.raises(errors.Unavailable, match="the registry is busy"), closing(sqlite3.connect(path)) as other:
+        other.execute("PRAGMA journal_mode = DELETE")
+        other.execute("BEGIN EXCLUSIVE")
+        Engine(path, busy=0.05)
+
+
 # ---- durability ----------------------------------------------------------------------------------
 
 

@@ -75,7 +75,7 @@ class Engine:
         with self._translated(), ExitStack() as undo:
             self._writer = self._connect()
             undo.callback(self._writer.close)
-            self._writer.execute("PRAGMA journal_mode = WAL").fetchone()
+            self._until(self._begin_log)
             # NORMAL, because we sync by ourselves: see the head of this file.
             self._writer.execute("PRAGMA synchronous = NORMAL")
             self._writer.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT}")
@@ -261,11 +261,7 @@ class Engine:
 
         Raises Unavailable if someone was reading all the time, and then can be called again.
         """
-        until = time.monotonic() + self._busy
-        while not self._checkpoint():
-            if time.monotonic() > until:
-                raise errors.Unavailable(f"the {self.name} is busy")
-            time.sleep(LOOK)
+        self._until(self._checkpoint)
 
     def _checkpoint(self) -> bool:
         """Whether it was done.  While another process is at its own, SQLite says busy at once and waits for nobody."""
@@ -278,6 +274,24 @@ class Engine:
         return not is_busy
 
     # ---- below ---------------------------------------------------------------------------------
+
+    def _begin_log(self) -> bool:
+        """Whether there is a log.  While another process begins it, SQLite says busy at once and waits for nobody."""
+        try:
+            self._writer.execute("PRAGMA journal_mode = WAL").fetchone()
+        except sqlite3.OperationalError as failure:
+            if failure.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+            return False
+        return True
+
+    def _until(self, is_done: Callable[[], bool]) -> None:
+        """Try until it is done.  Raises Unavailable when that takes too long."""
+        until = time.monotonic() + self._busy
+        while not is_done():
+            if time.monotonic() > until:
+                raise errors.Unavailable(f"the {self.name} is busy")
+            time.sleep(LOOK)
 
     def _is_inside(self) -> bool:
         """Whether this very thread is in atomic(); of another thread's coming and going it sees at most a not-us."""
