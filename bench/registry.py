@@ -10,6 +10,7 @@ end to end, with its plan.  With --keep the registry stays there and is not made
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import random
@@ -128,6 +129,7 @@ class Ask:
     used: list[float] = field(default_factory=list)  # ms
 
     def run(self) -> None:
+        gc.collect()  # what was asked before is not its load
         for _ in range(self.runs):
             ask = self.each()
             began, before = time.perf_counter(), time.thread_time()

@@ -90,9 +90,9 @@ class Outbox:
             for name, mtime, mode in self._folders.within(user.id, place.who, place.path, after, most)
         ]
         if not place.who and not place.path:
-            for email in sorted(email for email in self._listed(user) if email > after)[:most]:
-                folder = self._folders.find(user.id, email, "")
-                found.append(_folder_entry(email, folder.mtime if folder else user.made, FOLDER_MODE))
+            recipients = sorted(email for email in self._listed(user) if email > after)[:most]
+            times = self._folders.times(user.id, recipients)
+            found += [_folder_entry(email, times.get(email, user.made), FOLDER_MODE) for email in recipients]
         return found
 
     def _in_hand(self, user: User, who: str, folder: str, name: str) -> Entry | None:

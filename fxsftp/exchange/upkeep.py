@@ -31,8 +31,8 @@ TOLERANCE = HOUR  # how far wall clock and heartbeat may disagree
 DOWN = DAY  # how long a machine may have been off before an admin is asked whether its clock is right
 BEAT, DOUBT = "heartbeat", "clock doubt"
 PIECE = 5  # shipments that end in one transaction: some milliseconds
-ROWS = 500  # that are looked at in one question
-USERS = 50  # whose usage is summed up in one
+ROWS = 250  # that are looked at in one question
+USERS = 20  # whose usage is summed up in one
 NEVER = (0.0, "")  # before any expiry
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fxsftp.store.registry.drops import ALL, LAST
@@ -55,6 +57,15 @@ class Folders:
             )
             found |= {row["who"] for row in rows}
         return found
+
+    def times(self, owner_id: int, recipients: Sequence[str]) -> dict[str, float]:
+        """When the folders of these recipients were changed, of those that have been made."""
+        rows = self._db.tuples(
+            "SELECT who, mtime FROM folders WHERE owner_id = ? AND path = ''"
+            " AND who IN (SELECT value FROM json_each(?))",
+            (owner_id, json.dumps(recipients)),
+        )
+        return dict(rows)
 
     def find(self, owner_id: int, who: str, path: str) -> Folder | None:
         """One folder."""
