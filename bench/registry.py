@@ -34,6 +34,7 @@ from bench.people import Town, fill
 from fxsftp import founding
 from fxsftp.clock import boot
 from fxsftp.domain.model import User, Wishes
+from fxsftp.fronts.sftp.rooms import PAGE
 from fxsftp.store.registry.engine import Engine
 from tests.house import ANN, KARI, START, House, at
 
@@ -51,7 +52,6 @@ LARGE = (
     "recoveries",
     "segments",
 )
-PAGE = 500  # entries, as the rooms ask for them
 RUNS = 50
 
 
