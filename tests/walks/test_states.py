@@ -22,6 +22,7 @@ from fxsftp.domain.model import File, Kind, User
 from fxsftp.domain.policy import DAY
 from fxsftp.errors import NoSuchPlace
 from tests.age_tool import age_decrypt
+from tests.exchange.hands import registry_of
 from tests.house import ANN, KARI, House, at
 from tests.walks.guests import Guest, shipments_in, until
 
@@ -96,6 +97,12 @@ def drop(house: House) -> str:
     """The id of the only shipment there is, however far it has come."""
     (one,) = house.exchange.sent.shipments()
     return one.shipment.id
+
+
+def has_left(house: House) -> None:
+    """Who has put something is gone, also for the service, which gives those who are here more time."""
+    rows = registry_of(house.exchange)._engine.rows
+    until(lambda: not rows("SELECT 1 FROM files WHERE connected IS NOT NULL"))
 
 
 def state(house: House) -> str:
@@ -174,6 +181,7 @@ def test_a_put_settles_waits_and_is_collected(house: House, kari: Guest, ann: Gu
     """Nothing leaves before it was quiet for its time, and then it leaves by itself."""
     ann.put(CSV, f"outbox/{KARI}/Ref 1/data.csv")
     assert state(house) == S.SETTLING
+    has_left(house)
     assert house.settle(59) == []
     assert kari.ls("inbox") == []
 
@@ -203,6 +211,7 @@ def test_before_it_has_settled_a_sender_may_change_everything(house: House, kari
     house.settle(50)
     assert ann.sftp(f'cd "outbox/{KARI}/Ref 1"', "rename a.csv c.csv", "rm b.csv").status == 0
     ann.put(b"more", f"outbox/{KARI}/Ref 1/d.csv")
+    has_left(house)
     assert house.settle(50) == []
 
     (line,) = house.settle(10)
