@@ -177,11 +177,11 @@ class InHand:
         """All of a small file in one transaction, the moment of truth; False when it has a row or needs one first."""
         place, small = _place(draft.file), sealed.small
         with draft.turn:
-            if draft.has_row or small is None:
+            held, drop = self._drafts.get(place, (None, None))
+            if drop is None or held is not draft or draft.has_row or small is None:
                 return False
             mtime = draft.file.mtime if draft.mtime is None else draft.mtime
             closed = Closed(state, draft.announced, sealed.size, sealed.sha256, mtime, draft.mode)
-            _, drop = self._drafts[place]
             with self._registry.atomic():
                 # Most often nobody has come in between, and what was seen at its OPEN need not be looked at again.
                 if not self._join(drop, draft, closed, small, now):

@@ -60,9 +60,11 @@ class Prefetch:
 
     def _open_on(self, batch: _Batch, now: float) -> None:
         """Open more, while those before are being taken."""
-        if self._is_true(batch, now) and self._batches.renew(batch, now):
-            self._open(batch, max(min(2 * batch.count, MOST), LEAST), now)
-        batch.is_growing = False
+        try:
+            if self._is_true(batch, now) and self._batches.renew(batch, now):
+                self._open(batch, max(min(2 * batch.count, MOST), LEAST), now)
+        finally:
+            batch.is_growing = False
 
     def _is_true(self, batch: _Batch, now: float) -> bool:
         """Whether its stamp is that of the delivery as it was found last, and its files are offered in its form."""

@@ -282,6 +282,16 @@ def test_one_that_is_removed_meanwhile_never_comes_back(house: House, ann: Hand)
     assert names(house, ann) == ["a.csv"]
 
 
+def test_one_that_is_closed_again_is_there_once(house: House, ann: Hand) -> None:
+    """Whoever comes too late is told so, and nothing is put twice."""
+    draft = in_hand(ann)
+    draft.write(0, b"small")
+    ann.close(draft)
+    with pytest.raises(NoSuchPlace):
+        ann.close(draft)
+    assert names(house, ann) == ["a.csv", "b.csv"]
+
+
 def test_one_whose_drop_is_recalled_meanwhile_is_refused(house: House, ann: Hand) -> None:
     draft = in_hand(ann)
     draft.write(0, b"small")
