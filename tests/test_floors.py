@@ -87,7 +87,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "jinja2": ("fxsftp.templates",),
     "babel": ("fxsftp.templates",),
     "gettext": ("fxsftp.templates",),
-    "subprocess": ("fxsftp.carriers", "fxsftp.fronts.cli.demo"),
+    "subprocess": ("fxsftp.carriers", "fxsftp.fronts.cli.demo", "fxsftp.fronts.cli.stage"),
     "asyncssh": ("fxsftp.fronts.sftp", "fxsftp.fronts.sftp.*"),
     # The exchange and all beneath it are synchronous; so is the partner's side.
     "asyncio": (
